@@ -1,0 +1,57 @@
+# The commands of the README. Each does its own set-up: a virtual environment in .venv, made anew when pyproject.toml changes.
+
+PYTHON ?= python3
+GATEWAY ?= reference
+SECONDS ?= 60
+BIN := .venv/bin
+
+.PHONY: demo test lint check fuzz lab docs coverage pypy clean help
+.DELETE_ON_ERROR:
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/run ## the suite against both gateways, then packets followed through the network (no privilege)
+	$(BIN)/glassgate demo
+
+test: .venv/all lint ## lint, types, every test, docs (tests that need root or a missing program say so)
+	$(BIN)/python -m pytest
+
+lint: .venv/all ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: .venv/run ## the conformance suite against both gateways
+	$(BIN)/glassgate check all
+
+fuzz: .venv/run ## differential fuzzing, SECONDS=60
+	$(BIN)/glassgate fuzz reference optimized --seconds $(SECONDS)
+
+lab: .venv/run ## root: real traffic through a stock openvpn server in network namespaces, GATEWAY=reference
+	$(BIN)/glassgate lab run --gateway $(GATEWAY)
+
+docs: .venv/all ## the Sphinx pages in docs/_build/html, warnings as errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+coverage: .venv/all ## line and branch coverage of the reference gateway
+	$(BIN)/python -m pytest -q --cov=glassgate.reference --cov-branch --cov-report=term-missing reference
+
+pypy: ## root: suite, demo and tests on PyPy 3.11 in a chroot
+	.ci/pypy
+
+clean: ## everything that was made
+	rm -rf .venv build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "glassgate needs Python 3.11 or later, not " + sys.version)'
+	$(PYTHON) -m venv .venv
+
+.venv/run: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/all: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --editable '.[test,docs,lint]'
+	touch $@ .venv/run
