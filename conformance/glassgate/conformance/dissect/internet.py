@@ -410,7 +410,8 @@ def _verify(at: Cursor, head: _Packet, context: Context, index: int, covered: by
 ICMP_TYPES = {
     0: "echo reply", 3: "destination unreachable", 4: "source quench", 5: "redirect", 8: "echo",
     9: "router advertisement", 10: "router solicitation", 11: "time exceeded", 12: "parameter problem",
-    13: "timestamp", 14: "timestamp reply", 15: "information request", 16: "information reply", 17: "address mask request", 18: "address mask reply",
+    13: "timestamp", 14: "timestamp reply", 15: "information request", 16: "information reply",
+    17: "address mask request", 18: "address mask reply",
 }  # fmt: skip
 ICMP_CODES = {
     (3, 0): "net unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable", (3, 3): "port unreachable",
