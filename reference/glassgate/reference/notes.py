@@ -1,0 +1,63 @@
+"""How a layer says no, and how it says what it did: the words that every layer above shares.
+
+Unreadable raises, unwanted returns. ``parse`` raises ``Malformed`` when octets cannot be what they claim to be; it is
+caught once, at the gateway's door. A packet that can be read and is not wanted comes back as a note: ``dropped(…)``.
+
+Each function here makes a note of one kind. ``detail`` takes the values that decided, by the standard's field names;
+addresses become text, octets hexadecimal, for a note holds nothing but JSON scalars.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface
+
+from glassgate.contract.addresses import MacAddress
+from glassgate.contract.gateway import Note, NoteKind
+from glassgate.contract.rules import Rule
+
+Value = int | float | str | bool | bytes | MacAddress | IPv4Address | IPv4Interface | None
+
+
+class Malformed(Exception):
+    """Octets that are not what they should be: the rule that says so, and the values that failed."""
+
+    def __init__(self, rule: Rule, **detail: Value) -> None:
+        super().__init__(f"{rule.slug}: {rule.sentence}")
+        self.rule = rule
+        self.detail = detail
+
+    def note(self) -> Note:
+        """The note on the fate of what held these octets."""
+        return dropped(self.rule, **self.detail)
+
+
+def dropped(rule: Rule, **detail: Value) -> Note:
+    """It goes no further."""
+    return Note(NoteKind.DROPPED, rule, _scalars(detail))
+
+
+def delivered(rule: Rule, **detail: Value) -> Note:
+    """It was for the gateway itself, and has arrived."""
+    return Note(NoteKind.DELIVERED, rule, _scalars(detail))
+
+
+def forwarded(rule: Rule, **detail: Value) -> Note:
+    """It goes on to somewhere else."""
+    return Note(NoteKind.FORWARDED, rule, _scalars(detail))
+
+
+def changed(rule: Rule, **detail: Value) -> Note:
+    """The gateway's own state changed, or something in it was waited for."""
+    return Note(NoteKind.STATE, rule, _scalars(detail))
+
+
+def _scalars(detail: dict[str, Value]) -> dict[str, object]:
+    return {name: _scalar(value) for name, value in detail.items()}
+
+
+def _scalar(value: Value) -> object:
+    if isinstance(value, MacAddress | IPv4Address | IPv4Interface):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return value
