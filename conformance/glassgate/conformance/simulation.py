@@ -1,11 +1,12 @@
 """The network around a gateway, in one process: a host, a router, the tunnel's server. Small, and lossless.
 
-    Host ── internal ── gateway ── external ── Router ── Server ── FarEnd
-                                └─ flow ─────────────────────────── FarEnd     where the system has the transport
+    Host ── internal ── gateway ── external ── Router ── Server ── FarNetwork
+                              └─ flow ─────────────────────── FarNetwork      where the system has the transport
 
 Nobody here reads a clock: ``Network`` hands every frame on a little later than it was sent, one at a time, and tells
 each ``Moment`` to whoever watches. These are peers to talk to, not judges: they send what is right and answer what is
-asked. What they build comes from ``packets``; what they read they read by themselves.
+asked. What they build comes from ``packets``; what they read they read by themselves,
+and the far end of the tunnel is the judge's.
 """
 
 from __future__ import annotations
@@ -18,12 +19,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Literal
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-
 from glassgate.conformance import packets
+from glassgate.conformance.far_end import FarEnd, Unopened
 from glassgate.contract import (
-    Cipher,
     Effect,
     FlowEvent,
     Gateway,
@@ -219,73 +217,38 @@ def _arp_frame(operation: int, mac: str, address: str, target_mac: str | None, t
     return frame.build().data
 
 
-# ── the far end of the tunnel ─────────────────────────────────────────────────────────────────────────────────────────
+# ── the far network ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class FarEnd:
-    """The other end of the data channel, with the session's keys; behind it every address answers."""
+class FarNetwork:
+    """What lies beyond the tunnel: its far end, and behind that a network in which every address answers."""
 
     def __init__(self, session: Session, mtu: int = 1500) -> None:
         self.opened: list[bytes] = []
         """Every inner packet that came, in order."""
-        self.refused = 0
-        """Records that did not open."""
-        send, receive = session.receive, session.send  # what the gateway receives is what this end sends
-        self._seal = packets.Seal(send.key, send.implicit_iv, session.cipher, session.key_id, session.peer_id)
-        self._aead = _aead(session.cipher, receive.key)
-        self._implicit_iv = receive.implicit_iv
+        self.unopened: list[Unopened] = []
+        """What did not open, and why."""
+        self._far_end = FarEnd(session)
         self._mtu = mtu
-        self._stream = b""
-        self._packet_ids = itertools.count(1)
         self._identifications = itertools.count(0x7001)
         self._reassembly = Reassembly()
 
     def receive(self, octets: bytes) -> list[bytes]:
         """Take octets of the stream; returns the framed records that answer."""
-        self._stream += octets
-        answers = []
-        for record in self._records():
-            packet = self._open(record)
-            if packet is None:
-                self.refused += 1
+        records = []
+        for found in self._far_end.receive(octets):
+            if isinstance(found, Unopened):
+                self.unopened.append(found)
                 continue
-            self.opened.append(packet)
-            answers += [self.record(inner) for inner in self._answer(packet)]
-        return answers
-
-    def record(self, packet: bytes) -> bytes:
-        """Seal an inner packet: one record behind its length."""
-        return packets.framed(self._seal.record(next(self._packet_ids), packet))
-
-    def _records(self) -> Iterator[bytes]:
-        while len(self._stream) >= 2:
-            end = 2 + int.from_bytes(self._stream[:2], "big")
-            if len(self._stream) < end:
-                return
-            record, self._stream = self._stream[2:end], self._stream[end:]
-            yield record
-
-    def _open(self, record: bytes) -> bytes | None:
-        header = 4 if record[:1] and record[0] >> 3 == packets.P_DATA_V2 else 1
-        packet_id = record[header : header + 4]
-        tag, ciphertext = record[header + 4 : header + 20], record[header + 20 :]
-        associated = record[: header + 4] if header == 4 else packet_id
-        if len(record) < header + 21:
-            return None
-        try:
-            return self._aead.decrypt(packet_id + self._implicit_iv, ciphertext + tag, associated)
-        except InvalidTag:
-            return None
+            self.opened.append(found.packet)
+            records += [self._far_end.send(packet) for packet in self._answer(found.packet)]
+        return records
 
     def _answer(self, packet: bytes) -> list[bytes]:
         read = read_ipv4(packet)
         whole = self._reassembly.add(read) if read is not None else None
         reply = answer(whole, next(self._identifications)) if whole is not None else None
         return fragments(reply, self._mtu) if reply is not None else []
-
-
-def _aead(cipher: Cipher, key: bytes) -> AESGCM | ChaCha20Poly1305:
-    return ChaCha20Poly1305(key) if cipher is Cipher.CHACHA20_POLY1305 else AESGCM(key)
 
 
 # ── the external side ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -296,10 +259,10 @@ FIN, SYN, RST, PSH, ACK = packets.FIN, packets.SYN, packets.RST, packets.PSH, pa
 class Server:
     """The tunnel's server at the far side of the router: one TCP connection at a time, on a network without loss."""
 
-    def __init__(self, address: str, port: int, far_end: FarEnd) -> None:
+    def __init__(self, address: str, port: int, far: FarNetwork) -> None:
         self.address = address
         self.port = port
-        self._far_end = far_end
+        self._far = far
         self._peer: tuple[str, int] | None = None
         self._send_next = 0
         self._receive_next = 0
@@ -339,7 +302,7 @@ class Server:
         if sequence != self._receive_next:
             return [self._segment(ACK)]
         self._receive_next = (self._receive_next + len(text) + is_fin) % 2**32
-        answers = b"".join(self._far_end.receive(text))
+        answers = b"".join(self._far.receive(text))
         if is_fin:
             return [self._segment(FIN | ACK)]
         if not answers:
@@ -470,12 +433,12 @@ class Network:
         self.host = Host(
             "the host", "02:00:0a:26:02:05", str(inside.address.ip + 4), str(inside.address.ip), inside.mtu
         )
-        self.far_end = FarEnd(session, session.mtu)
+        self.far = FarNetwork(session, session.mtu)
         self._gateway = gateway
         self._watch = watch
         self._router: Router | None = None
         if config.external.kind == "stack":
-            server = Server(str(config.tunnel.remote), config.tunnel.port, self.far_end)
+            server = Server(str(config.tunnel.remote), config.tunnel.port, self.far)
             self._router = Router("02:00:c0:a8:01:01", str(config.external.gateway), server)
         self._queue: list[_Pending] = []
         self._numbers = itertools.count()
@@ -556,5 +519,5 @@ class Network:
             for frame in self._router.receive(effect.data):
                 self._later(Port.EXTERNAL, frame, "the router")
         elif effect.port is Port.FLOW:
-            for record in self.far_end.receive(effect.data):
+            for record in self.far.receive(effect.data):
                 self._later(Port.FLOW, record, "the far end")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from glassgate.conformance.checksums import internet_checksum
 from glassgate.conformance.dissect.tree import Cursor, Layer, counted, read_layer
 
 
@@ -262,7 +263,7 @@ def _ipv4_checksum(at: Cursor, index: int, header_length: int) -> None:
     header = at.octets[at.start : at.start + header_length]
     if header_length < 20 or len(header) < header_length or at.position - at.start < header_length:
         return
-    right = checksum(header[:10] + b"\0\0" + header[12:])
+    right = internet_checksum(header[:10] + b"\0\0" + header[12:])
     have = int.from_bytes(header[10:12], "big")
     _settle(at, index, have, right)
 
@@ -274,20 +275,6 @@ def _settle(at: Cursor, index: int, have: int, right: int) -> None:
         at.mark("", index, "right")
     else:
         at.mark(f"wrong: 0x{right:04x} is right", index)
-
-
-def checksum(octets: bytes) -> int:
-    """The Internet checksum (RFC 1071): the one's complement of the one's complement sum of the 16-bit words.
-
-    >>> hex(checksum(bytes.fromhex("0001f203f4f5f6f7")))
-    '0x220d'
-    """
-    if len(octets) % 2:
-        octets += b"\0"
-    total = sum(int.from_bytes(octets[place : place + 2], "big") for place in range(0, len(octets), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
 
 
 def _address(at: Cursor, context: Context, name: str) -> str:
@@ -402,7 +389,7 @@ def _verify(at: Cursor, head: _Packet, context: Context, index: int, covered: by
     if head.is_fragment or context.is_quoted or not head.is_whole:
         at.mark("", index, "covers octets that are not here")
         return
-    _settle(at, index, have, checksum(covered[:place] + b"\0\0" + covered[place + 2 :]))
+    _settle(at, index, have, internet_checksum(covered[:place] + b"\0\0" + covered[place + 2 :]))
 
 
 # ── ICMP ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

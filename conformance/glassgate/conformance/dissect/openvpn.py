@@ -1,20 +1,17 @@
 """What the tunnel's transport carries: records in the stream, OpenVPN packets, and what is sealed in the data packets.
 
 The formats are those of OpenVPN 2.6 (openvpn-rfc "wire packet format"; ssl_pkt.h for the opcodes; crypto.c for the
-data channel). Opening is done here with the AEADs of ``cryptography``, for the eyes only: replays are not looked for.
+data channel). Opening is the far end's, for the eyes only: replays are not looked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from glassgate.conformance.dissect import internet
 from glassgate.conformance.dissect.tree import Cursor, Layer, counted, read_layer
-from glassgate.contract import Cipher, Session
+from glassgate.conformance.far_end import DataChannel, Opened
+from glassgate.contract import Session
 
 OPCODES = {
     1: "P_CONTROL_HARD_RESET_CLIENT_V1", 2: "P_CONTROL_HARD_RESET_SERVER_V1", 3: "P_CONTROL_SOFT_RESET_V1",
@@ -51,7 +48,7 @@ class Tunnel:
 
     def __init__(self, session: Session | None, wrapping: str | None, over_udp: bool) -> None:
         self.inner = internet.Context()
-        self._openers = _openers(session)
+        self._channels = _channels(session)
         self._wrapping = wrapping
         self._over_udp = over_udp
         self._streams: dict[tuple[str, ...], _Stream] = {}
@@ -155,26 +152,21 @@ class Tunnel:
 
     def _data(self, at: Cursor) -> None:
         opcode, key_id = _opcode(at)
-        header_octets = 1
         if opcode == DATA_V2:
             at.number("peer id", 3, lambda value: "none" if value == 0xFFFFFF else "")
-            header_octets = 4
         packet_id = at.number("packet id", 4, "", lambda value: "" if value else "is 0, which is never sent")
-        header = at.octets[at.start : at.start + header_octets]
         at.summary = f"{OPCODES[opcode]}, key id {key_id}, packet id {packet_id}"
-        tag = at.take("authentication tag", TAG_OCTETS)
+        at.take("authentication tag", TAG_OCTETS)
         if not at.left:
             at.bits("ciphertext", at.position, at.position, "", "", "is empty")
             return
-        sealed = at.rest("ciphertext")
-        identifier = packet_id.to_bytes(4, "big")
-        associated = identifier if opcode == DATA_V1 else header + identifier
-        for opener in self._openers:
-            plaintext = opener(identifier, sealed + tag, associated)
-            if plaintext is not None:
-                at.add(self._opened(plaintext))
+        at.rest("ciphertext")
+        for channel in self._channels:
+            found = channel.peek(at.octets[at.start : at.end])
+            if isinstance(found, Opened):
+                at.add(self._opened(found.packet))
                 return
-        if self._openers:
+        if self._channels:
             at.mark("no key of this session opens it")
 
     def _opened(self, plaintext: bytes) -> Layer:
@@ -240,24 +232,12 @@ def _opaque(name: str, octets: bytes, start: int, end: int, words: str = "") -> 
 
 # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Opener = Callable[[bytes, bytes, bytes], bytes | None]
-"""Given packet id, ciphertext with its tag behind it, and associated data: the plaintext, or None."""
 
-
-def _openers(session: Session | None) -> tuple[Opener, ...]:
+def _channels(session: Session | None) -> tuple[DataChannel, ...]:
     """One for each direction: what the gateway seals, and what it opens."""
     if session is None:
         return ()
-    return tuple(_opener(session.cipher, key.key, key.implicit_iv) for key in (session.send, session.receive))
-
-
-def _opener(cipher: Cipher, key: bytes, implicit_iv: bytes) -> Opener:
-    aead = ChaCha20Poly1305(key) if cipher is Cipher.CHACHA20_POLY1305 else AESGCM(key)
-
-    def open_with(packet_id: bytes, sealed: bytes, associated: bytes) -> bytes | None:
-        try:
-            return aead.decrypt(packet_id + implicit_iv, sealed, associated)
-        except InvalidTag:
-            return None
-
-    return open_with
+    return tuple(
+        DataChannel(session.cipher, key.key, key.implicit_iv, session.key_id, session.peer_id)
+        for key in (session.send, session.receive)
+    )
