@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("glassgate.conformance.serve:serve", "Put a gateway behind protocol 1 on standard input and output."),
     "vectors": ("glassgate.conformance.vectors_command:vectors", "List, show and export the vectors."),
     "rules": ("glassgate.conformance.rules_command:rules", "List the rules, and how many vectors test each."),
+    "lab": ("glassgate.conformance.lab.commands:lab", "Real traffic through a stock OpenVPN server, in namespaces."),
     "version": ("glassgate.conformance.version_command:version", "Tell the versions of this program and its gateways."),
 }
 """Each command: the module and the click command in it, and a line of help."""

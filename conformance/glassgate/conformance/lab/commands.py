@@ -1,0 +1,247 @@
+"""``glassgate lab``: run, up, shell, status, down. Exit status 0: all well, 1: a check failed, 2: no lab here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ParamSpec
+
+import click
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from glassgate.conformance.lab import checks, network, programs, report, state, topology
+from glassgate.conformance.lab.checks import Result, Run, Verdict
+from glassgate.conformance.lab.errors import EXIT_FAILED, EXIT_UNUSABLE, Interrupted, LabError
+from glassgate.conformance.lab.network import Lab
+from glassgate.conformance.lab.signals import interruptible, undisturbed
+from glassgate.conformance.lab.state import LabState
+from glassgate.conformance.lab.tunnel import GatewayKind, TunnelOptions
+
+P = ParamSpec("P")
+MEGABYTE = 1_000_000
+UP_SECONDS = 90
+SHOWN_LOGS = (topology.GATEWAY, topology.SERVER)
+GATEWAY_OPTION = click.option(
+    "--gateway", default=GatewayKind.REFERENCE.value, show_default=True,
+    type=click.Choice([kind.value for kind in GatewayKind]),
+    help="Which gateway; openvpn is the stock client with the kernel forwarding: the baseline.",
+)  # fmt: skip
+PCAP_OPTION = click.option(
+    "--pcap", "captures", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Capture both interfaces of the gateway into DIR/internal.pcap and DIR/external.pcap.",
+)  # fmt: skip
+
+
+def _with_clear_errors(command: Callable[P, int]) -> Callable[P, int]:
+    """What the lab cannot do is one line and exit status 2."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            programs.require()
+            return command(*args, **kwargs)
+        except LabError as error:
+            raise click.ClickException(f"lab: {error}") from error
+
+    return wrapped
+
+
+@click.group()
+def lab() -> None:
+    """Real hosts, a stock OpenVPN server and a gateway between them, in network namespaces (root)."""
+
+
+# ── run ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@lab.command()
+@GATEWAY_OPTION
+@PCAP_OPTION
+@click.option("--size", default=4, show_default=True, type=click.IntRange(1, 1000), help="Size of the files, in MB.")
+@click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="Time of each iperf3 run.")
+@click.option("--timeout", default=300, show_default=True, type=click.IntRange(10, 7200), help="Seconds for all of it.")
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results there too."
+)
+@_with_clear_errors
+def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: int, json_path: Path | None) -> int:
+    """Build the lab, run the checks through a gateway, print what was measured, take it down."""
+    for abandoned in network.take_down_abandoned():
+        click.echo(f"took down {abandoned.name}, left by a run that was killed", err=True)
+    results: list[Result] = []
+    start = time.monotonic()
+    try:
+        with interruptible(timeout), _temporary_lab(GatewayKind(gateway)) as made:
+            _check_all(made, Run(made, size * MEGABYTE, seconds), captures, results)
+    except Interrupted as interrupted:
+        click.echo(f"glassgate: lab: {interrupted.reason}; the lab is taken down", err=True)
+        return interrupted.exit_status
+    finally:
+        if json_path is not None:
+            json_path.write_text(json.dumps(report.to_json(results, gateway), indent=1) + "\n", encoding="utf-8")
+    click.echo(report.summary(results, time.monotonic() - start))
+    return 0 if report.has_passed(results) else EXIT_FAILED
+
+
+def _check_all(made: Lab, task: Run, captures: Path | None, results: list[Result]) -> None:
+    """Everything between up and down: the table grows as the checks end; logs follow if something failed."""
+    out = report.console()
+    gateway = made.state.gateway
+    with out.status("building the network"):
+        made.build()
+        _capture(made, captures)
+        checks.prepare(task)
+    made.start_gateway()
+    with Live(report.table(results, gateway), console=out, auto_refresh=False) as live:
+        for result in checks.results(task):
+            results.append(result)
+            live.update(report.table(results, gateway), refresh=True)
+    if not out.is_terminal:
+        out.print()  # where it does not go to a terminal, the table ends without a line feed
+    if any(result.verdict is Verdict.FAILED for result in results):
+        report.show_logs(out, made, SHOWN_LOGS)
+
+
+def _capture(made: Lab, directory: Path | None) -> None:
+    if directory is None:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    for interface in (topology.INTERNAL_INTERFACE, topology.EXTERNAL_INTERFACE):
+        path = directory.absolute() / f"{interface}.pcap"
+        made.capture(f"capture {interface}", topology.GATEWAY, interface, path)
+
+
+@contextlib.contextmanager
+def _temporary_lab(kind: GatewayKind) -> Iterator[Lab]:
+    """A lab that is taken down whatever happens within."""
+    made: Lab | None = None
+    try:
+        made = Lab.create(kind, TunnelOptions(), owned=True)
+        yield made
+    except LabError:
+        if made is not None:
+            report.show_logs(report.console(), made, [role for role in SHOWN_LOGS if made.log(role)])
+        raise
+    finally:
+        if made is not None:
+            _take_down(made)
+
+
+def _take_down(made: Lab) -> bool:
+    with undisturbed():
+        problems = made.down()
+    for problem in problems:
+        click.echo(f"glassgate: lab: {problem}", err=True)
+    return not problems
+
+
+# ── up, shell, status, down ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@lab.command()
+@GATEWAY_OPTION
+@PCAP_OPTION
+@_with_clear_errors
+def up(gateway: str, captures: Path | None) -> int:
+    """Build the lab and leave it: for `lab shell`, until `lab down`."""
+    made: Lab | None = None
+    is_up = False
+    try:
+        with interruptible(UP_SECONDS):
+            made = Lab.create(GatewayKind(gateway), TunnelOptions(), owned=False)
+            made.build()
+            _capture(made, captures)
+            made.start_gateway()
+            result = checks.execute(Run(made, MEGABYTE, 1), checks.CHECKS[0])
+            is_up = result.verdict is Verdict.PASSED
+    except Interrupted as interrupted:
+        click.echo(f"glassgate: lab: {interrupted.reason}; the lab is taken down", err=True)
+        return interrupted.exit_status
+    finally:
+        if made is not None and not is_up:
+            report.show_logs(report.console(), made, [role for role in SHOWN_LOGS if made.log(role)])
+            _take_down(made)
+    if not is_up:
+        click.echo(f"glassgate: lab: {result.measured}", err=True)
+        return EXIT_FAILED
+    click.echo(f"{made.state.name} is up with the {gateway} gateway; {result.measured}")
+    click.echo(f"glassgate lab shell {topology.HOST5}, then perhaps: ping {topology.FAR_ADDRESS}")
+    click.echo(f"files and logs: {made.directory}")
+    return 0
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+@click.argument("host", type=click.Choice(topology.HOSTS))
+@click.option("--lab", "name", metavar="NAME", help="Which lab, if there are several.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@_with_clear_errors
+def shell(host: str, name: str | None, command: tuple[str, ...]) -> int:
+    """Open a shell on a host of the lab, or run COMMAND there."""
+    found = state.find(name) if name is not None else _the_only_lab()
+    arguments = list(command) or [os.environ.get("SHELL") or "/bin/sh"]
+    click.echo(f"{found.name}: {host}" if not command else "", nl=not command, err=True)
+    full = Lab(found).command(host, arguments)
+    os.execvpe(full[0], full, {**os.environ, "PATH": programs.environment()["PATH"], "GLASSGATE_LAB_HOST": host})
+
+
+def _the_only_lab() -> LabState:
+    there = [found for found in state.labs() if not found.is_in_use]
+    match there:
+        case [found]:
+            return found
+        case []:
+            raise LabError("no lab is up: glassgate lab up")
+        case _:
+            raise LabError(f"several labs are up: say --lab with one of {', '.join(found.name for found in there)}")
+
+
+@lab.command()
+@_with_clear_errors
+def status() -> int:
+    """Show the labs of this machine, their hosts and their processes."""
+    found = list(state.labs())
+    if not found:
+        click.echo("no lab is up")
+    out = report.console()
+    for one in found:
+        out.print(_status_of(one))
+    return 0
+
+
+def _status_of(one: LabState) -> Table:
+    use = f", in use by process {one.owner.pid}" if one.is_in_use and one.owner is not None else ""
+    grid = Table(title=f"{one.name}: {one.gateway} gateway{use}", title_justify="left")
+    for heading in ("host", "addresses", "programs"):
+        grid.add_column(heading)
+    present = network.existing_namespaces(one.name)
+    for host in topology.HOSTS:
+        namespace = one.namespace(host)
+        is_there = namespace in present
+        addresses = network.addresses(namespace) if is_there else ["no namespace"]
+        living = [f"{name} {pid}" for pid, name in network.inhabitants(namespace)] if is_there else []
+        grid.add_row(host, Text("\n".join(addresses)), Text("\n".join(living)))
+    return grid
+
+
+@lab.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@_with_clear_errors
+def down(names: tuple[str, ...]) -> int:
+    """Take labs down: those named, or all but the ones that a running `lab run` works with."""
+    chosen = [state.find(name) for name in names] or [found for found in state.labs() if not found.is_in_use]
+    if not chosen:
+        click.echo("no lab is up")
+    well = True
+    for one in chosen:
+        done = _take_down(Lab(one))
+        well = well and done
+        if done:
+            click.echo(f"{one.name} is down")
+    return 0 if well else EXIT_UNUSABLE

@@ -1,0 +1,66 @@
+"""The table of a run, and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from glassgate.conformance.lab.checks import Result, Verdict
+from glassgate.conformance.lab.network import Lab
+
+NARROWEST = 120
+"""Columns of the table where it does not go to a terminal."""
+LOG_LINES = 20
+STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.DIFFERS: "yellow", Verdict.NOT_RUN: "dim"}
+
+
+def console() -> Console:
+    """A console that does not fold the table when its output is piped."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=max(plain.width, NARROWEST))
+
+
+def table(results: Sequence[Result], gateway: str) -> Table:
+    """The results so far."""
+    grid = Table(title=f"glassgate lab: {gateway}", title_justify="left", box=box.SIMPLE_HEAD)
+    grid.add_column("check", no_wrap=True)
+    grid.add_column("measured", overflow="fold")
+    grid.add_column("verdict", no_wrap=True)
+    for result in results:
+        grid.add_row(Text(result.title), Text(result.measured), Text(result.verdict, style=STYLES[result.verdict]))
+    return grid
+
+
+def summary(results: Sequence[Result], seconds: float) -> str:
+    """One line: how many of each verdict, and how long it took."""
+    counts = {verdict: sum(result.verdict is verdict for result in results) for verdict in Verdict}
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    return f"{told or 'nothing was run'} in {seconds:.1f} s"
+
+
+def to_json(results: Sequence[Result], gateway: str) -> dict[str, Any]:
+    """The same for programs."""
+    lines = [
+        {"check": r.title, "verdict": r.verdict.value, "measured": r.measured, "seconds": round(r.seconds, 3)}
+        for r in results
+    ]
+    return {"gateway": gateway, "passed": has_passed(results), "checks": lines}
+
+
+def has_passed(results: Sequence[Result]) -> bool:
+    """Whether all is well: something was run, and each line passed or is a known difference of the baseline."""
+    return bool(results) and all(result.verdict in (Verdict.PASSED, Verdict.DIFFERS) for result in results)
+
+
+def show_logs(out: Console, lab: Lab, roles: Sequence[str]) -> None:
+    """The last lines that the programs behind a failure have said."""
+    for role in roles:
+        lines = lab.log(role).rstrip().splitlines()[-LOG_LINES:]
+        out.rule(f"{role}: the last {len(lines)} lines of its log", align="left")
+        for line in lines:
+            out.print(Text(line), soft_wrap=True)
