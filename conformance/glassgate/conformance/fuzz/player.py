@@ -1,7 +1,7 @@
 """Plays a story on one gateway: feeds each operation, copies what comes out, keeps it in comparable form.
 
 The gateway gets each input in a buffer that is overwritten after the call, so that one that keeps a view of it parts
-from one that does not. What it sends at ``flow`` is opened by the judge's own far end: two gateways need not seal at the
+from one that does not. What it sends at ``flow`` is opened by the judge's own far end: two gateways need not seal the
 same octets, since what they originate themselves may differ in its identification.
 """
 
