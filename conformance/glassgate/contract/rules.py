@@ -94,6 +94,8 @@ S2_HANDSHAKE_FAILED = _rule(MUST, "s2-handshake-failed", "OpenVPN ssl.c tls_proc
     "The server cannot be authenticated, refuses, or does not finish in time: the attempt is given up.")
 S2_RETRY = _rule(CHOICE, "s2-retry", "OpenVPN options.c connect-retry",
     "An attempt that failed is repeated after 1 s, then after twice the time, up to 60 s.")
+S2_PUSHED = _rule(MUST, "s2-pushed", "OpenVPN options.c apply_push_options; PROTOCOL 9",
+    "Each option that the server pushes is obeyed, reported where a gateway has no use for it, or ends the session.")
 
 # ── S3 One flow ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,6 +120,12 @@ S4_KEYS_END = _rule(CHOICE, "s4-keys-end", "OpenVPN packet_id.c packet_id_write"
     "Keys given in the configuration end with their flow: the tunnel stays down after it.")
 S4_FRESH_SESSION = _rule(MUST, "s4-fresh-session", "OpenVPN ssl.c tls_session_init",
     "After a reconnection everything is fresh: keys, packet ids from 1, tunnel address and routes as pushed now.")
+S4_PEER_ENDS = _rule(MUST, "s4-peer-ends", "OpenVPN forward.c parse_incoming_control_channel_command; PROTOCOL 12.3",
+    "A server that ends the session is obeyed: whether, where and when to come back is as it says.")
+S4_IDLE = _rule(CHOICE, "s4-idle", "OpenVPN ping.c, forward.c check_inactivity_timeout; PROTOCOL 13",
+    "A tunnel that carried too little for the agreed time, or has lasted as long as agreed, is ended for good.")
+S4_LEAVE = _rule(SHOULD, "s4-leave", "OpenVPN sig.c process_explicit_exit_notification_init; PROTOCOL 12.4",
+    "A gateway that stops tells the server so before it closes the flow.")
 
 # ── S5 Frame filter ───────────────────────────────────────────────────────────────────────────────────────────────────
 
