@@ -20,10 +20,18 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
+
+PrivateKey = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | ed448.Ed448PrivateKey
+    | dsa.DSAPrivateKey
+)
 
 LARGEST_RECORD = 16384
 """RFC 8446 5.1: one read gives the plaintext of one record at most."""
@@ -71,7 +79,7 @@ class TlsSettings:
     certificate: x509.Certificate | None = None
     chain: tuple[x509.Certificate, ...] = ()
     """Certificates between ours and an authority, sent along."""
-    private_key: CertificateIssuerPrivateKeyTypes | None = field(default=None, repr=False)
+    private_key: PrivateKey | None = field(default=None, repr=False)
     revocations: tuple[x509.CertificateRevocationList, ...] = ()
     remote_cert_tls: bool = False
     """``remote-cert-tls server``: the certificate says itself that it is a TLS server's."""
