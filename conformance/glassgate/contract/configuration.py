@@ -45,7 +45,9 @@ class Internal:
     """The internal Ethernet network, and the gateway's place in it."""
 
     mac: MacAddress = MacAddress.parse("00:f0:0d:f0:0d:00")
+    """The gateway's Ethernet address inside (S5)."""
     address: IPv4Interface = IPv4Interface("10.38.2.1/24")
+    """The gateway's address inside, and the length of the network's prefix (S1)."""
     mtu: int = 1500
     """The largest IP packet, in octets."""
     sources: tuple[IPv4Network, ...] = ()
@@ -57,10 +59,15 @@ class ExternalStack:
     """The gateway has its own Ethernet, ARP, IPv4 and transport on the external network."""
 
     mac: MacAddress = MacAddress.parse("02:00:c0:a8:01:05")
+    """The gateway's Ethernet address outside."""
     address: IPv4Interface = IPv4Interface("192.168.1.5/24")
+    """The gateway's address outside, and the length of the network's prefix (S1)."""
     gateway: IPv4Address = IPv4Address("192.168.1.1")
+    """The router through which the tunnel's server is reached (S2)."""
     mtu: int = 1500
+    """The largest outer IP packet, in octets."""
     kind: Literal["stack"] = "stack"
+    """Says that the gateway runs its own stack outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class ExternalOs:
     """The operating system provides the tunnel's transport; the gateway sees its octets at the port ``flow``."""
 
     kind: Literal["os"] = "os"
+    """Says that the operating system has the transport."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,11 @@ class SendKey:
     """The key that this gateway seals with. ``implicit_iv`` is the nonce's last eight octets."""
 
     key: bytes = field(repr=False)
+    """The cipher's key: 32 octets, 16 for AES-128-GCM."""
     implicit_iv: bytes = field(repr=False)
+    """Eight octets that follow the packet id in the nonce."""
     next_packet_id: int = 1
+    """The packet id of the first record that is sealed (S24)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,9 @@ class ReceiveKey:
     """The key that this gateway opens with."""
 
     key: bytes = field(repr=False)
+    """The cipher's key: 32 octets, 16 for AES-128-GCM."""
     implicit_iv: bytes = field(repr=False)
+    """Eight octets that follow the packet id in the nonce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +108,19 @@ class Session:
     """
 
     send: SendKey
+    """The key for what goes into the tunnel."""
     receive: ReceiveKey
+    """The key for what comes out of it."""
     cipher: Cipher = Cipher.AES_256_GCM
+    """The data channel's cipher, for both directions."""
     peer_id: int | None = 0
+    """The number that the server gave this client; null makes packets of type P_DATA_V1, which have none."""
     key_id: int = 0
+    """The number of the key in each record's first octet, 0 to 7."""
     address: IPv4Interface = IPv4Interface("10.8.0.2/24")
+    """The gateway's address inside the tunnel (S20, S28)."""
     mtu: int = 1500
+    """The largest inner IP packet, in octets (S23)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +128,13 @@ class Tunnel:
     """Where the tunnel's server is, and how the session comes about: exactly one of ``session`` and ``ovpn``."""
 
     remote: IPv4Address = IPv4Address("1.2.3.4")
+    """The server's address."""
     port: int = 1194
+    """The server's port."""
     proto: Literal["tcp", "udp"] = "tcp"
+    """The transport that carries the tunnel."""
     session: Session | None = None
+    """Known keys; nothing is negotiated."""
     ovpn: str | None = field(default=None, repr=False)
     """The text of an OpenVPN configuration file, all its files inline. Its ``remote`` and ``proto`` count."""
 
@@ -120,8 +144,11 @@ class Services:
     """The gateway's own services at its internal address."""
 
     icmp_echo: bool = True
+    """Whether pings are answered (L1)."""
     udp_echo: tuple[int, ...] = (7,)
+    """The ports at which datagrams are returned to their sender (L2)."""
     tcp_echo: tuple[int, ...] = (7,)
+    """The ports at which connections are accepted and every octet is returned (L3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +180,15 @@ class GatewayConfig:
     """Everything that a gateway is told before it starts."""
 
     internal: Internal = field(default_factory=Internal)
+    """The internal network."""
     external: ExternalStack | ExternalOs = field(default_factory=ExternalStack)
+    """The external network: the gateway's own stack, or the operating system's."""
     tunnel: Tunnel = field(default_factory=Tunnel)
+    """The tunnel's server and session."""
     services: Services = field(default_factory=Services)
+    """What the gateway itself answers."""
     limits: Limits = field(default_factory=Limits)
+    """What bounds the gateway's state."""
     entropy: bytes = b""
     """Seed of the random octets, where the driver does not bring better ones (protocol 1)."""
     notes: bool = True
