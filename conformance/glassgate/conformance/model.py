@@ -565,12 +565,15 @@ def _check_steps(members: _Members, steps: Sequence[Step]) -> None:
 
 
 def _check_ports(members: _Members, vector: Vector, config: GatewayConfig) -> None:
-    absent = VectorPort.EXTERNAL if config.external.kind == "os" else VectorPort.FLOW
+    """Refuse ports that the configuration lacks, and a tunnel whose far end the runner cannot play."""
+    absent = {VectorPort.EXTERNAL} if config.external.kind == "os" else {VectorPort.FLOW, VectorPort.TUNNEL}
+    if config.tunnel.session is None:
+        absent.add(VectorPort.TUNNEL)
     for index, step in enumerate(vector.steps):
         packets: list[object] = [step.input, *(expected for outcome in step.outcomes for expected in outcome.expect)]
         for packet in packets:
-            if isinstance(packet, PacketInput | ExpectedPacket) and packet.port is absent:
-                members.fail(f"steps[{index}]", f"external.kind {config.external.kind!r} has no port {absent}")
+            if isinstance(packet, PacketInput | ExpectedPacket) and packet.port in absent:
+                members.fail(f"steps[{index}]", f"there is no port {str(packet.port)!r} with this configuration")
 
 
 def _expectations(vector: Vector) -> Iterator[Expected]:
