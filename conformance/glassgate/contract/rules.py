@@ -535,12 +535,16 @@ L3_CHALLENGE_SYN = _rule(MUST, "l3-challenge-syn", "RFC 9293 3.10.7.4 fourth; RF
     "A SYN in a synchronized state draws a challenge acknowledgement.")
 L3_CHALLENGE_LIMIT = _rule(SHOULD, "l3-challenge-limit", "RFC 5961 7",
     "Challenge acknowledgements are limited in number.")
+L3_RETURN_TO_LISTEN = _rule(MUST, "l3-return-to-listen", "RFC 9293 3.10.7.4 fourth",
+    "A SYN in the window of a half-open connection ends it: the service listens as before.")
 L3_NO_ACK = _rule(MUST, "l3-no-ack", "RFC 9293 3.10.7.4 fifth",
     "A segment without acknowledgement is dropped in a synchronized state.")
 L3_ACCEPTABLE_ACK = _rule(MUST, "l3-acceptable-ack", "RFC 9293 3.10.7.4 fifth",
     "An acknowledgement of what was sent moves the send window.")
 L3_UNACCEPTABLE_ACK = _rule(MUST, "l3-unacceptable-ack", "RFC 9293 3.10.7.4 fifth; RFC 5961 5.2",
     "An acknowledgement of what was never sent, or of the distant past, is answered by an acknowledgement and dropped.")
+L3_URGENT = _rule(MUST, "l3-urgent", "RFC 9293 3.10.7.4 sixth, 3.8.5",
+    "Urgent text stays in line; that there is some is told.")
 L3_TEXT = _rule(MUST, "l3-text", "RFC 9293 3.10.7.4 seventh",
     "Segment text in the window is taken, in order or kept for its turn, and acknowledged.")
 L3_OUT_OF_ORDER = _rule(SHOULD, "l3-out-of-order", "RFC 9293 3.10.7.4 seventh; RFC 5681 4.2",
@@ -561,8 +565,12 @@ L3_GIVE_UP = _rule(MUST, "l3-give-up", "RFC 9293 3.8.3",
     "A connection whose retransmissions stay unanswered is given up.")
 L3_PROBE = _rule(MUST, "l3-probe", "RFC 9293 3.8.6.1",
     "A closed window is probed.")
+L3_WINDOW_UPDATE = _rule(SHOULD, "l3-window-update", "RFC 9293 3.8.6.2.2",
+    "A window that opens by a full segment or half of its buffer is told, and none that opens by less.")
 L3_TIME_WAIT = _rule(MUST, "l3-time-wait", "RFC 9293 3.6.1, 3.10.8",
     "After an active close the connection waits two segment lifetimes.")
+L3_UNLISTED = _rule(MUST, "l3-unlisted", "RFC 9293 3.3.2, 3.10",
+    "An event that a connection's state does not list is refused, and changes nothing.")
 L3_MSS = _rule(MUST, "l3-mss", "RFC 9293 3.7.1; RFC 6691",
     "The maximum segment size offered comes from the interface that the segment leaves by.")
 L3_INITIAL_SEQUENCE = _rule(MUST, "l3-initial-sequence", "RFC 6528 3",
