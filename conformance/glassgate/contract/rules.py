@@ -521,6 +521,10 @@ L3_PASSIVE_OPEN = _rule(MUST, "l3-passive-open", "RFC 9293 3.10.7.2",
     "A SYN to a service opens a connection, answered by SYN and ACK.")
 L3_LISTEN_ACK = _rule(MUST, "l3-listen-ack", "RFC 9293 3.10.7.2",
     "An acknowledgement to a service without connection is answered by a reset.")
+L3_LISTEN_RESET = _rule(MUST, "l3-listen-reset", "RFC 9293 3.10.7.2 first",
+    "A reset to a service without connection is dropped.")
+L3_LISTEN_NOTHING = _rule(MUST, "l3-listen-nothing", "RFC 9293 3.10.7.2 fourth",
+    "A segment to a service without connection, with neither reset, acknowledgement nor SYN, is dropped.")
 L3_SYN_SENT = _rule(MUST, "l3-syn-sent", "RFC 9293 3.10.7.3",
     "The answer to our SYN is checked: acknowledgement, reset, then SYN.")
 L3_ESTABLISHED = _rule(MUST, "l3-established", "RFC 9293 3.10.7.4",
