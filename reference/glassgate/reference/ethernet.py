@@ -61,7 +61,7 @@ def build(frame: Frame) -> bytes:
 
 
 def receive(octets: bytes, own: MacAddress) -> Frame | Note:
-    """Take a frame that arrived where our address is ``own``: the frame if its payload is to be read, or its refusal."""
+    """Take a frame that arrived where our address is ``own``: the frame whose payload is to be read, or its refusal."""
     # READ
     frame = parse(octets)
 

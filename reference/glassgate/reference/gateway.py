@@ -1,0 +1,366 @@
+"""The gateway: the way of a packet from layer to layer. The only file that knows all the others.
+
+Each step is a generator. It yields effects in the order in which they happen, and between them the rules by which the
+packet got so far. The door (``_at_the_door``) collects both: effects become the caller's list, and rules become the
+``path`` of the note on the packet's fate, which follows what the packet caused. It is also where ``Malformed`` is
+caught, so that one unreadable packet ends there and nowhere else.
+
+Two sides: INSIDE is the internal network, behind ARP; TUNNEL is whatever lies beyond the tunnel. What comes from a side
+is answered to that side. Standards: DESIGN.md "The way of a packet"; RFC 1812 5.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from glassgate.contract import (
+    Effect,
+    Entropy,
+    ExternalStack,
+    FlowEvent,
+    GatewayConfig,
+    Note,
+    NoteKind,
+    Port,
+    Rule,
+    rules,
+)
+from glassgate.reference import ethernet, forwarding, fragments, icmp, ipv4, udp
+from glassgate.reference.addresses import Attached
+from glassgate.reference.arp import Neighbours, Unreachable, Waiting
+from glassgate.reference.forwarding import Onward, Place, Ready, Refusal
+from glassgate.reference.fragments import Reassembly, TimedOut
+from glassgate.reference.icmp import TokenBucket
+from glassgate.reference.ipv4 import Packet
+from glassgate.reference.notes import Malformed, changed, delivered, dropped, forwarded
+from glassgate.reference.openvpn.tunnel import InnerPacket, OpenVpnTunnel
+
+
+class Side(StrEnum):
+    """Where a packet comes from, or goes to."""
+
+    INSIDE = "inside"
+    TUNNEL = "tunnel"
+
+
+Step = Effect | Rule
+
+
+class ReferenceGateway:
+    """The gateway that is written to be read."""
+
+    def __init__(self, config: GatewayConfig, entropy: Entropy) -> None:
+        self._config = config
+        self._inside = Attached(config.internal.address, config.internal.sources)
+        self._neighbours = Neighbours(Port.INTERNAL, config.internal.mac, self._inside, config.limits)
+        self._reassembly = Reassembly(config.limits)
+        self._errors = TokenBucket(config.limits)
+        self._tunnel = OpenVpnTunnel(config.tunnel)
+        self._identification = int.from_bytes(entropy(2), "big")
+
+    # ── the four doors ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self, now: float) -> list[Effect]:
+        """Announce the internal address, and bring the tunnel up."""
+        return self._at_the_door(self._start(now))
+
+    def receive(self, port: Port, data: bytes | bytearray | memoryview, now: float) -> list[Effect]:
+        """Take one frame from inside, or what arrived on the flow."""
+        octets = bytes(data)  # the caller overwrites what it gave us
+        effects = self.tick(now)
+        if port is Port.INTERNAL:
+            return effects + self._at_the_door(self._frame_from_inside(octets, now))
+        assert port is Port.FLOW
+        return effects + self._at_the_door(self._through_the_tunnel(self._tunnel.receive(octets, now), now))
+
+    def flow(self, event: FlowEvent, now: float) -> list[Effect]:
+        """Take the news that the flow opened or closed."""
+        news = self._tunnel.opened(now) if event is FlowEvent.OPENED else self._tunnel.closed(now)
+        return self.tick(now) + self._at_the_door(self._through_the_tunnel(news, now))
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do all that is due by ``now``."""
+        return self._at_the_door(self._tick(now))
+
+    @property
+    def deadline(self) -> float | None:
+        """When ``tick`` is next due."""
+        times = (self._neighbours.deadline, self._reassembly.deadline, self._tunnel.deadline)
+        return min((time for time in times if time is not None), default=None)
+
+    def _at_the_door(self, steps: Iterable[Step]) -> list[Effect]:
+        """Gather effects, and with each note on a packet's fate the rules that led there."""
+        effects: list[Effect] = []
+        path: list[str] = []
+        for step in steps:
+            if isinstance(step, Rule):
+                path.append(step.slug)
+            elif not isinstance(step, Note):
+                effects.append(step)
+            elif self._config.notes:
+                if step.kind is not NoteKind.STATE:
+                    step = replace(step, detail={**step.detail, "path": " ".join(path)})
+                    path.clear()
+                effects.append(step)
+        return effects
+
+    def _start(self, now: float) -> Iterator[Step]:
+        yield from self._neighbourhood(self._neighbours.start(now), now)
+        yield from self._through_the_tunnel(self._tunnel.start(True, now), now)
+
+    def _tick(self, now: float) -> Iterator[Step]:
+        yield from self._neighbourhood(self._neighbours.tick(now), now)
+        for over in self._reassembly.tick(now):
+            yield from self._timed_out(over, now)
+        yield from self._through_the_tunnel(self._tunnel.tick(now), now)
+
+    # ── from inside ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _frame_from_inside(self, octets: bytes, now: float) -> Iterator[Step]:
+        """An Ethernet frame: ARP, or IPv4, or nothing for us (S5)."""
+        try:
+            frame = ethernet.receive(octets, self._config.internal.mac)
+            if isinstance(frame, Note):
+                yield frame
+            elif frame.type == ethernet.TYPE_ARP:
+                yield from self._neighbourhood(self._neighbours.receive(frame.payload, now), now)
+            else:
+                yield rules.S5_FOR_US
+                yield from self._packet(ipv4.parse(frame.payload), Side.INSIDE, now)
+        except Malformed as malformed:
+            yield malformed.note()
+
+    # ── from the tunnel ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _through_the_tunnel(self, steps: Iterable[Step | InnerPacket], now: float) -> Iterator[Step]:
+        """What the tunnel did, its packets taken up (S27)."""
+        for step in steps:
+            if isinstance(step, InnerPacket):
+                yield from self._packet_from_tunnel(step.octets, now)
+            else:
+                yield step
+
+    def _packet_from_tunnel(self, octets: bytes, now: float) -> Iterator[Step]:
+        try:
+            if octets[0] >> 4 == 6:
+                raise Malformed(rules.S27_IPV6, length=len(octets))
+            yield from self._packet(ipv4.parse(octets), Side.TUNNEL, now)
+        except Malformed as malformed:
+            yield malformed.note()
+
+    # ── from either ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _packet(self, packet: Packet, came_from: Side, now: float) -> Iterator[Step]:
+        """Decide where a valid packet goes, and see it on its way."""
+        decide = forwarding.from_inside if came_from is Side.INSIDE else forwarding.from_tunnel
+        decision = decide(packet, self._place)
+        if isinstance(decision, Note):
+            yield decision
+            return
+        yield decision.because
+        refused = forwarding.refuse_options(packet)
+        if refused is not None:
+            yield from self._refuse(refused, packet, now)
+        elif isinstance(decision, Onward):
+            yield from self._onward(packet, decision, came_from, now)
+        elif packet.is_fragment:
+            yield from self._join(packet, now)
+        else:
+            yield from self._deliver(packet, packet, now)
+
+    def _onward(self, packet: Packet, decision: Onward, came_from: Side, now: float) -> Iterator[Step]:
+        """Forward a packet to the other side."""
+        if came_from is Side.INSIDE:
+            ready = forwarding.onward(packet, self._tunnel.mtu, self._tunnel.is_up)
+        else:
+            ready = forwarding.onward(packet, self._config.internal.mtu, True)
+        if not isinstance(ready, Ready):
+            yield from self._refuse(ready, packet, now)
+            return
+        yield from ready.path
+        if came_from is Side.INSIDE:
+            yield rules.S23_INNER_MTU
+            has_left = yield from self._into_tunnel(ready.pieces, decision.because, now)
+        else:
+            yield rules.S32_INTERNAL_MTU
+            has_left = yield from self._to_neighbour(ready.pieces, packet, decision.because, now)
+        if has_left:
+            yield forwarded(
+                decision.because, source=packet.source, destination=packet.destination, packets=len(ready.pieces)
+            )
+
+    def _refuse(self, refused: Refusal | Note, packet: Packet, now: float) -> Iterator[Step]:
+        """Drop a packet, and tell its source if there is an error that says so."""
+        if isinstance(refused, Refusal):
+            yield from self._error(refused.error, packet, None, refused.note.rule, now)
+            refused = refused.note
+        yield refused
+
+    # ── for the gateway itself ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _join(self, packet: Packet, now: float) -> Iterator[Step]:
+        """Hold a fragment until its datagram is whole (S12)."""
+        for outcome in self._reassembly.receive(packet, now):
+            if isinstance(outcome, Note):
+                yield outcome
+            else:
+                yield rules.S12_COMPLETE
+                yield from self._deliver(outcome.packet, outcome.first_fragment, now)
+
+    def _timed_out(self, over: TimedOut, now: float) -> Iterator[Step]:
+        """A datagram's missing fragments did not come in time (S12)."""
+        if over.first_fragment is None:
+            yield dropped(rules.S12_TIMEOUT_SILENT, source=over.key.source, identification=over.key.identification)
+            return
+        yield from self._error(icmp.REASSEMBLY_TIME_EXCEEDED, over.first_fragment, None, rules.S12_TIMEOUT, now)
+        yield dropped(rules.S12_TIMEOUT, source=over.key.source, identification=over.key.identification)
+
+    def _deliver(self, packet: Packet, about: Packet, now: float) -> Iterator[Step]:
+        """Give a packet to the local service that it is for. An error would quote ``about``."""
+        yield rules.S11_TTL_IGNORED
+        if packet.protocol == ipv4.PROTOCOL_ICMP:
+            yield from self._deliver_icmp(packet, now)
+        elif packet.protocol == ipv4.PROTOCOL_UDP:
+            yield from self._deliver_udp(packet, about, now)
+        else:
+            yield from self._error(icmp.PROTOCOL_UNREACHABLE, about, about.destination, rules.L4_PROTOCOL, now)
+            yield dropped(rules.L4_PROTOCOL, protocol=packet.protocol)
+
+    def _deliver_icmp(self, packet: Packet, now: float) -> Iterator[Step]:
+        reply = icmp.receive(packet.payload, self._config.services.icmp_echo)
+        if isinstance(reply, Note):
+            yield reply
+            return
+        answer = Packet(
+            source=packet.destination,
+            destination=packet.source,
+            protocol=ipv4.PROTOCOL_ICMP,
+            payload=icmp.build(reply),
+            type_of_service=packet.type_of_service,
+        )
+        yield from self._originate(answer, rules.L1_ECHO, now)
+        yield delivered(rules.L1_ECHO, source=packet.source, length=len(packet.payload))
+
+    def _deliver_udp(self, packet: Packet, about: Packet, now: float) -> Iterator[Step]:
+        outcome = udp.receive(packet.payload, packet.source, packet.destination, self._config.services.udp_echo)
+        if isinstance(outcome, Note):
+            yield outcome
+            return
+        if isinstance(outcome, udp.ClosedPort):
+            yield from self._error(icmp.PORT_UNREACHABLE, about, about.destination, rules.L2_CLOSED_PORT, now)
+            yield dropped(rules.L2_CLOSED_PORT, destination_port=outcome.port)
+            return
+        answer = Packet(
+            source=packet.destination,
+            destination=packet.source,
+            protocol=ipv4.PROTOCOL_UDP,
+            payload=udp.build(outcome, packet.destination, packet.source),
+        )
+        yield from self._originate(answer, rules.L2_ECHO, now)
+        yield delivered(rules.L2_ECHO, source=packet.source, length=len(packet.payload))
+
+    # ── what the gateway says itself ─────────────────────────────────────────────────────────────────────────────────
+
+    def _error(
+        self, error: icmp.Error, about: Packet, source: IPv4Address | None, because: Rule, now: float
+    ) -> Iterator[Step]:
+        """Send an ICMP error about a packet to its source, if one may be sent (S20).
+
+        It comes from ``source``; None is the address of the interface that it leaves by.
+        """
+        refused = icmp.refuse_error(about, self._networks)
+        if refused is None and not self._errors.take(now):
+            refused = rules.S20_RATE
+        if refused is not None:
+            yield changed(refused, error=str(error), source=about.source)
+            return
+        yield from (rules.S20_SOURCE, rules.S20_QUOTE, rules.S20_HEADER)
+        message = Packet(
+            source=source or self._address_toward(about.source),
+            destination=about.source,
+            protocol=ipv4.PROTOCOL_ICMP,
+            payload=icmp.build(icmp.error_message(error, about)),
+            type_of_service=icmp.INTERNETWORK_CONTROL,
+        )
+        yield from self._originate(message, because, now)
+
+    def _originate(self, packet: Packet, because: Rule, now: float) -> Iterator[Step]:
+        """Send a packet of the gateway's own, from one of its addresses, to the side where its destination is."""
+        assert packet.source in self._place.own, rules.S1_OWN_SOURCE
+        self._identification = (self._identification + 1) & 0xFFFF
+        packet = replace(packet, identification=self._identification)
+        if self._inside.contains(packet.destination):
+            yield rules.S13_REPLY
+            pieces = fragments.fragment(packet, self._config.internal.mtu)
+            yield from self._to_neighbour(pieces, None, because, now)
+        elif self._tunnel.is_up:
+            yield from self._into_tunnel([*fragments.fragment(packet, self._tunnel.mtu)], because, now)
+        else:
+            yield changed(rules.S4_TUNNEL_DOWN, destination=packet.destination)
+
+    @property
+    def _place(self) -> Place:
+        """The gateway's addresses as they are now: that of the tunnel may be pushed."""
+        external = self._config.external
+        return Place(
+            self._inside,
+            external.address.ip if isinstance(external, ExternalStack) else None,
+            self._tunnel.address.ip if self._tunnel.address else None,
+        )
+
+    @property
+    def _networks(self) -> tuple[Attached, ...]:
+        """The networks whose broadcast addresses are known here."""
+        return (self._inside, Attached(self._tunnel.address)) if self._tunnel.address else (self._inside,)
+
+    def _address_toward(self, destination: IPv4Address) -> IPv4Address:
+        """The gateway's address on the side where ``destination`` is."""
+        if self._inside.contains(destination) or self._tunnel.address is None:
+            return self._inside.own
+        return self._tunnel.address.ip
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _into_tunnel(self, pieces: Sequence[Packet], because: Rule, now: float) -> Generator[Step, None, bool]:
+        """Seal and send what replaces one packet, all of it or nothing. Returns whether it left."""
+        if self._tunnel.ids_left < len(pieces):
+            yield dropped(rules.S24_IDS_USED_UP, ids_left=self._tunnel.ids_left)
+            return False
+        yield rules.S24_SEAL
+        for piece in pieces:
+            yield from self._through_the_tunnel(self._tunnel.send(ipv4.build(piece), because, now), now)
+        return True
+
+    def _to_neighbour(
+        self, pieces: Iterable[Packet], about: Packet | None, because: Rule, now: float
+    ) -> Generator[Step, None, bool]:
+        """Send what replaces one packet to the host that it is for. Returns whether it left, or waits to."""
+        sent = (
+            step
+            for piece in pieces
+            for step in self._neighbours.send(piece.destination, Waiting(ipv4.build(piece), about), because, now)
+        )
+        return (yield from self._neighbourhood(sent, now))
+
+    def _neighbourhood(self, steps: Iterable[Step | Unreachable], now: float) -> Generator[Step, None, bool]:
+        """What ARP did, and an error to each source whose packets found nobody (S31). Returns whether all found one."""
+        told: set[tuple[IPv4Address, IPv4Address]] = set()
+        previous: Packet | None = None
+        has_left = True
+        for step in steps:
+            if not isinstance(step, Unreachable):
+                yield step
+                continue
+            has_left = False
+            about = step.waiting.about
+            if about is None or about is previous:  # our own, or one more fragment of what was told about
+                continue
+            previous = about
+            if (step.neighbour, about.source) not in told:
+                told.add((step.neighbour, about.source))
+                yield from self._error(icmp.HOST_UNREACHABLE, about, None, step.because, now)
+            yield dropped(step.because, neighbour=step.neighbour, source=about.source)
+        return has_left

@@ -1,0 +1,62 @@
+"""Records in a stream: where does one OpenVPN packet end and the next begin?
+
+Below: a TCP stream, which arrives cut anywhere. Above: the tunnel, which takes whole records. Over UDP a datagram is a
+record and this file is not used. Standards: OpenVPN socket.c stream_buf_*; PROTOCOL.md 1.
+
+     0                   1
+     0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5
+    +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+    |             length            |  the record, ``length`` octets …
+    +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+
+The length does not count itself. Nothing marks a record's begin, so after one bad length all is lost: the stream ends.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from glassgate.contract import rules
+from glassgate.reference.notes import Malformed
+
+LENGTH = struct.Struct("!H")
+MARGIN = 268  # a record may be so much longer than the tunnel's MTU, as in the stock program: 1768 for 1500
+
+
+def build(record: bytes) -> bytes:
+    """Put a record's length in front of it."""
+    return LENGTH.pack(len(record)) + record
+
+
+class RecordReader:
+    """What has arrived of the stream and was not yet taken as a record."""
+
+    def __init__(self, mtu: int) -> None:
+        self._longest = mtu + MARGIN
+        self._octets = b""
+
+    def feed(self, octets: bytes) -> None:
+        """Take the next piece of the stream. All whole records are to be taken out before the next."""
+        self._octets += octets
+
+    def next_record(self) -> bytes | None:
+        """Take the next record out, or None while it is not all there (S3).
+
+        Raises:
+            Malformed: its length is impossible; the stream cannot be read any further.
+        """
+        if len(self._octets) < LENGTH.size:
+            return None
+        (length,) = LENGTH.unpack_from(self._octets)
+        if not 1 <= length <= self._longest:
+            raise Malformed(rules.S3_BAD_LENGTH, length=length, longest=self._longest)
+        end = LENGTH.size + length
+        if len(self._octets) < end:
+            return None
+        record, self._octets = self._octets[LENGTH.size : end], self._octets[end:]
+        return record
+
+    @property
+    def octets_waiting(self) -> int:
+        """How much of an incomplete record is here."""
+        return len(self._octets)
