@@ -1,12 +1,127 @@
-"""``glassgate check``."""
+"""``glassgate check``: judge gateways by the vectors, and say so on the terminal and in files."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 import click
+from rich.console import Console
+
+from glassgate.conformance import model, profile, report, runner
+from glassgate.conformance.subjects import discovery
+from glassgate.conformance.subjects.exec_ import Exec
+from glassgate.conformance.subjects.in_process import DEFAULT_LIMIT, InProcess
+from glassgate.conformance.subjects.subject import SaysUnsupported, Subject, SubjectFault
+
+NOT_GOOD = 1
+NOT_TERMINAL_WIDTH = 140
+
+
+class _OutputFile(click.Path):
+    """A file that can be written: found out before the run, not after it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False, writable=True)
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if not path.absolute().parent.is_dir():
+            self.fail(f"{path}: its folder does not exist", param, ctx)
+        return path
 
 
 @click.command()
-@click.argument("subjects", nargs=-1)
-def check(subjects: tuple[str, ...]) -> None:
-    """Judge a gateway by the vectors."""
-    raise click.ClickException("check is not here yet")
+@click.argument("names", nargs=-1, metavar="[NAME | all | MODULE:FACTORY]…")
+@click.option("--exec", "commands", multiple=True, metavar="COMMAND", help="Judge a program that speaks protocol 1.")
+@click.option("--id", "ids", multiple=True, metavar="GLOB", help="Only vectors whose id matches; may be repeated.")
+@click.option("--category", "categories", multiple=True, metavar="GLOB", help="Only vectors of this category.")
+@click.option("--rule", "rules", multiple=True, metavar="GLOB", help="Only vectors that cite this rule.")
+@click.option("--vectors", "paths", multiple=True, type=click.Path(path_type=Path), help="A file or folder of vectors.")
+@click.option("--profile", "profile_path", type=click.Path(path_type=Path), help="What the subject's owner declares.")
+@click.option("--timeout", default=DEFAULT_LIMIT, show_default=True, help="Seconds that one answer may take.")
+@click.option("--failures", default=10, show_default=True, help="How many failures are shown in full.")
+@click.option("--junit", type=_OutputFile(), metavar="FILE", help="Write JUnit XML.")
+@click.option("--json", "json_file", type=_OutputFile(), metavar="FILE", help="Write everything as JSON.")
+def check(
+    names: tuple[str, ...],
+    commands: tuple[str, ...],
+    ids: tuple[str, ...],
+    categories: tuple[str, ...],
+    rules: tuple[str, ...],
+    paths: tuple[Path, ...],
+    profile_path: Path | None,
+    timeout: float,
+    failures: int,
+    junit: Path | None,
+    json_file: Path | None,
+) -> int:
+    """Judge gateways by the vectors: installed ones by NAME (or all), others by --exec.
+
+    The exit status is 0 only if nothing failed and at least one vector was run; 1 if a gateway is not good; 2 if
+    what was asked for cannot be done.
+    """
+    if not timeout > 0:
+        raise click.UsageError(f"--timeout: {timeout} is not over 0 seconds")
+    try:
+        chosen = runner.select(_load(paths), ids, categories, rules)
+        declared = None if profile_path is None else profile.load(profile_path)
+        subjects = _subjects(names, commands, timeout)
+    except (runner.SelectionError, profile.ProfileError, discovery.SubjectError) as error:
+        raise click.UsageError(str(error)) from None
+    console = Console(highlight=False, width=None if Console().is_terminal else NOT_TERMINAL_WIDTH)
+    runs = []
+    try:
+        for subject in subjects:
+            runs.append(_run(subject, chosen, declared, console))
+            report.tell(runs[-1], console, most_failures=failures)
+    finally:
+        for subject in subjects:
+            subject.close()
+    for path, write in ((junit, report.write_junit), (json_file, report.write_json)):
+        if path is not None:
+            with path.open("w", encoding="utf-8") as file:
+                write(runs, file)
+    return 0 if all(run.is_good for run in runs) else NOT_GOOD
+
+
+def _run(
+    subject: Subject, chosen: tuple[model.Vector, ...], declared: profile.Profile | None, console: Console
+) -> runner.Run:
+    bad = 0
+    with report.progress_bar(console) as bar:
+        task = bar.add_task(subject.name, total=len(chosen), bad="")
+
+        def advance(result: runner.VectorResult) -> None:
+            nonlocal bad
+            bad += not result.status.is_good
+            bar.update(task, advance=1, bad=f"[red]{bad} not good[/red]" if bad else "")
+
+        return runner.run(subject, chosen, declared, advance)
+
+
+def _subjects(names: tuple[str, ...], commands: tuple[str, ...], timeout: float) -> list[Subject]:
+    """The subjects that were asked for; ``all`` is every gateway that is installed."""
+    if not names and not commands:
+        raise click.UsageError(f"name a gateway ({', '.join(discovery.names())} or all), or give --exec 'COMMAND'")
+    wanted = [one for name in names for one in (discovery.names() if name == "all" else [name])]
+    subjects: list[Subject] = [InProcess(discovery.find(name), timeout) for name in dict.fromkeys(wanted)]
+    for command in commands:
+        try:
+            subjects.append(Exec(command, timeout))
+        except (SubjectFault, SaysUnsupported) as error:
+            for subject in subjects:
+                subject.close()
+            told = f"{error.fault}: {error}" if isinstance(error, SubjectFault) else f"says unsupported: {error}"
+            raise click.UsageError(f"--exec {command!r}: {told}") from None
+    return subjects
+
+
+def _load(paths: tuple[Path, ...]) -> tuple[model.VectorFile, ...]:
+    """The vectors of these files and folders; without any, those that come with the package."""
+    if not paths:
+        return model.load_packaged()
+    return model.load_all(
+        [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    )

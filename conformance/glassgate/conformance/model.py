@@ -287,7 +287,16 @@ def load_packaged() -> tuple[VectorFile, ...]:
     Raises:
         VectorError: a file is wrong, or two vectors have the same id.
     """
-    files = tuple(load(entry) for entry in packaged())
+    return load_all(packaged())
+
+
+def load_all(sources: Iterable[Traversable]) -> tuple[VectorFile, ...]:
+    """The vectors of several files.
+
+    Raises:
+        VectorError: a file is wrong, or two vectors have the same id.
+    """
+    files = tuple(load(source) for source in sources)
     _check_ids_unique(files)
     return files
 
