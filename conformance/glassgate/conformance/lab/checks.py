@@ -352,7 +352,7 @@ CHECKS: tuple[Check, ...] = (
     Check("iperf3 inwards", throughput_inwards),
     Check("own network", own_network_stays_inside, "Linux sends it back inside"),
     Check("ARP for others", arp_is_answered_for_one_address, "Linux answers for every address it has"),
-    Check("external network", only_the_tunnel_outside),
+    Check("external network", only_the_tunnel_outside, "Linux forwards in clear until the tunnel is up"),
     Check("end on SIGTERM", gateway_ends_when_told),
 )
 """Every line of the table, in order."""

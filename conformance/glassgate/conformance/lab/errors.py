@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 EXIT_FAILED = 1
 """A check failed: the gateway did not do what it must."""
 EXIT_UNUSABLE = 2
@@ -26,5 +28,5 @@ class Interrupted(BaseException):
 
     @property
     def exit_status(self) -> int:
-        """The shell's convention for death by a signal."""
-        return 128 + self.signal_number
+        """The shell's convention for death by a signal; a run that took too long has failed."""
+        return EXIT_FAILED if self.signal_number == signal.SIGALRM else 128 + self.signal_number

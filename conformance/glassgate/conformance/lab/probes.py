@@ -31,6 +31,7 @@ class Ping:
 
     sent: int
     received: int
+    duplicates: int
     times_to_live: tuple[int, ...]
     round_trip_ms: float | None
     errors: tuple[tuple[str, str], ...]
@@ -39,12 +40,14 @@ class Ping:
     @property
     def is_complete(self) -> bool:
         """Whether every request was answered, each once."""
-        return self.sent == self.received > 0
+        return self.sent == self.received > 0 and not self.duplicates
 
     @property
     def summary(self) -> str:
         """The answers in a few words."""
         words = f"{self.received}/{self.sent} answered"
+        if self.duplicates:
+            words += f", {self.duplicates} twice"
         if self.round_trip_ms is not None:
             words += f", {self.round_trip_ms:g} ms"
         if self.times_to_live:
@@ -66,10 +69,12 @@ class Ping:
 def read_ping(output: str) -> Ping:
     """Read the output of iputils' ping."""
     counts = re.search(r"(\d+) packets transmitted, (\d+) received", output)
+    duplicates = re.search(r"\+(\d+) duplicates", output)
     times = re.search(r"= [\d.]+/([\d.]+)/", output)
     return Ping(
         sent=int(counts[1]) if counts else 0,
         received=int(counts[2]) if counts else 0,
+        duplicates=int(duplicates[1]) if duplicates else 0,
         times_to_live=tuple(int(value) for value in re.findall(r"\bttl=(\d+)", output)),
         round_trip_ms=float(times[1]) if times else None,
         errors=tuple(re.findall(r"^From (\S+?):? icmp_seq=\d+ (.+)$", output, re.MULTILINE)),
