@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "vectors": ("glassgate.conformance.vectors_command:vectors", "List, show and export the vectors."),
     "rules": ("glassgate.conformance.rules_command:rules", "List the rules, and how many vectors test each."),
     "lab": ("glassgate.conformance.lab.commands:lab", "Real traffic through a stock OpenVPN server, in namespaces."),
+    "fuzz": ("glassgate.conformance.fuzz.command:fuzz", "Find inputs on which two gateways part."),
     "version": ("glassgate.conformance.version_command:version", "Tell the versions of this program and its gateways."),
 }
 """Each command: the module and the click command in it, and a line of help."""

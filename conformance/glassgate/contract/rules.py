@@ -188,6 +188,8 @@ S8_NOT_LEARNED = _rule(MUST, "s8-not-learned", "RFC 826 Packet Reception",
     "An ARP packet not addressed to us creates no entry.")
 S8_GROUP_HARDWARE = _rule(MUST, "s8-group-hardware", "RFC 1812 3.3.2",
     "A reply or request that gives a group address as its sender's hardware address is not believed.")
+S8_NO_STATION = _rule(CHOICE, "s8-no-station", "IEEE 802.3 3.2.3; RFC 826 Packet Reception",
+    "A sender's hardware address that is our own or all zero is no other station: neither learned nor answered.")
 S8_FOREIGN_SENDER = _rule(CHOICE, "s8-foreign-sender", "RFC 1812 3.3.2",
     "A sender outside the network, or one that is no host of it, is neither learned nor answered.")
 
