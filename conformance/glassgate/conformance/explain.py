@@ -6,18 +6,23 @@ no terminal, and fits 80 columns; from 110 on there is room for the octets thems
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from glassgate.conformance.dissect import Dissector, Field, Layer, abridged, counted
 from glassgate.conformance.simulation import Moment
 from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow, Port, Rule, Transmit
+from glassgate.contract.rules import RULES
 
 WIDE = 110  # columns from which the octets stand beside the fields
+_PATH_COLUMN = 28
+_ASIDES = {
+    "opened": " with the session's key: octets of their own",
+    "quoted packet": ": the packet that this error is about",
+}
 FEWEST_ALIKE = 6  # a frame is told by its differences only where at least so many fields are the same
 
 _KIND_STYLES = {
@@ -45,6 +50,8 @@ class Explainer:
         self._dissector = dissector
         self._whole = whole
         self._before: dict[str, tuple[int, list[_Row]]] = {}
+        self._paths: dict[str, int] = {}
+        self._said: set[str] = set()
 
     # ── moments ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -55,49 +62,63 @@ class Explainer:
             self.octets(moment.port, moment.data, outbound=False, number=moment.number)
         self.effects(moment.effects, number=moment.number)
 
-    def effects(self, effects: Iterable[Effect], *, number: int = 0) -> None:
-        """Tell the effects in their order."""
-        is_silent = True
+    def effects(self, effects: Sequence[Effect], *, number: int = 0) -> None:
+        """Tell the decisions, then what left because of them; each in its order."""
+        self._said.clear()
+        for note in effects:
+            if isinstance(note, Note):
+                self._note(note, number)
         for effect in effects:
-            is_silent = False
-            if isinstance(effect, Note):
-                self._note(effect)
-            elif isinstance(effect, Transmit):
-                self._arrow(f"sends at {effect.port}", effect.because)
+            if isinstance(effect, Transmit):
+                self._act(f"sends at {effect.port}", effect.because)
                 self.octets(effect.port, effect.data, outbound=True, number=number)
-            else:
-                self._arrow(
-                    "asks for the flow" if isinstance(effect, OpenFlow) else "gives up the flow", effect.because
-                )
-        if is_silent:
-            self._print(Text("  nothing: no decision was due", style="dim"))
+            elif isinstance(effect, OpenFlow | CloseFlow):
+                self._act("asks for the flow" if isinstance(effect, OpenFlow) else "gives up the flow", effect.because)
+        if not effects:
+            self._print(Text("  nothing was due", style="dim"))
 
     def octets(self, port: Port | str, data: bytes, *, outbound: bool, number: int = 0) -> Layer:
         """Decode and show one frame, or what stands in it otherwise than in the frame before."""
         layer = self._dissector.frame(port, data, outbound=outbound)
         rows = [_Row(path, holder, found) for path, holder, found in layer.walk()]
-        self._print(
-            Text.assemble("  ", (f"{port}, {counted(len(data))}: ", "dim"), (layer.summary, "bold cyan")), indent=4
-        )
+        title = Text.assemble("  ", (f"{port}, {counted(len(data))}: ", "dim"), (layer.summary, "bold cyan"))
+        self._print(title, indent=4)
         self._rows(self._differences(f"{port} {outbound}", number, rows))
         return layer
 
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _note(self, note: Note) -> None:
-        title = Text.assemble("  ■ ", (str(note.kind), _KIND_STYLES[note.kind]), " by ", (str(note.rule), "bold"))
-        self._print(title, indent=4)
-        self._rule_in_words(note.rule)
-        if note.detail:
-            self._print(Text.assemble("    ", (told(note.detail), "yellow")), indent=4)
+    def _note(self, note: Note, number: int) -> None:
+        self._print(Text.assemble("  ■ ", (str(note.kind), _KIND_STYLES[note.kind]), " by ", (str(note.rule), "bold")))
+        self._in_words(note.rule)
+        detail = {name: value for name, value in note.detail.items() if name != "path"}
+        if detail:
+            self._print(Text.assemble("    ", (told(detail), "yellow")), indent=4)
+        if "path" in note.detail:
+            self._path(str(note.detail["path"]), number)
 
-    def _arrow(self, words: str, because: Rule) -> None:
+    def _act(self, words: str, because: Rule) -> None:
         self._print(Text.assemble("  ▶ ", (words, "bold blue"), " by ", (str(because), "bold")), indent=4)
-        self._rule_in_words(because)
+        self._in_words(because)
 
-    def _rule_in_words(self, rule: Rule) -> None:
-        words = Text.assemble("    ", (rule.sentence, "italic"), f" ({rule.level}, {rule.citation})")
-        self._print(words, indent=4)
+    def _in_words(self, rule: Rule) -> None:
+        """The rule's sentence, the first time that it is cited in this moment."""
+        if rule.slug not in self._said:
+            self._said.add(rule.slug)
+            words = Text.assemble("    ", (rule.sentence, "italic"), (f" ({rule.level}, {rule.citation})", "dim"))
+            self._print(words, indent=4)
+
+    def _path(self, path: str, number: int) -> None:
+        """The rules that the packet passed on its way, in words the first time that it is this way."""
+        slugs = path.split()
+        if path in self._paths:
+            self._print(Text(f"    by the same {len(slugs)} rules as in {self._paths[path]}", style="dim"), indent=4)
+            return
+        self._paths[path] = number
+        self._print(Text("    its way through the rules:", style="dim"))
+        for slug in slugs:
+            sentence = RULES[slug].sentence if slug in RULES else "a rule that is not in the registry"
+            self._columns(Text(f"      {slug}".ljust(_PATH_COLUMN), style="bold"), Text(sentence, style="italic"))
 
     # ── fields ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -105,8 +126,7 @@ class Explainer:
         """All rows, or those that differ from the last frame of this port and direction where the two are alike."""
         earlier, before = self._before.get(key, (0, []))
         self._before[key] = (number, rows)
-        shape = [(row.path, row.field.name) for row in rows]
-        if self._whole or shape != [(row.path, row.field.name) for row in before]:
+        if self._whole or [_shape(row) for row in rows] != [_shape(row) for row in before]:
             return rows
         differing = [
             row
@@ -116,20 +136,18 @@ class Explainer:
         alike = len(rows) - len(differing)
         if alike < FEWEST_ALIKE:
             return rows
-        self._print(Text(f"    {alike} fields are as in {earlier or 'the frame before'}; these differ:", style="dim"))
+        which = f"in {earlier}" if earlier != number else "in the one before"
+        words = f"{alike} fields are as {which}; these differ:" if differing else f"all {alike} fields are as {which}"
+        self._print(Text(f"    {words}", style="dim"))
         return differing
 
     def _rows(self, rows: list[_Row]) -> None:
         path: tuple[str, ...] = ()
-        table = self._table()
         for row in rows:
             if row.path != path:
-                self._flush(table)
-                table = self._table()
                 self._layer_titles(path, row)
                 path = row.path
-            table.add_row(*self._cells(row))
-        self._flush(table)
+            self._field(row)
 
     def _layer_titles(self, before: tuple[str, ...], row: _Row) -> None:
         """Name the layer that begins here, and those around it that were not named yet."""
@@ -137,52 +155,56 @@ class Explainer:
             if row.path[: depth + 1] == before[: depth + 1]:
                 continue
             name = row.path[depth]
-            told_apart = f" {row.layer.summary}" if depth == len(row.path) - 1 and name == "option" else ""
-            words = (
-                "opened with the session's key (these octets stand nowhere in the frame)" if name == "opened" else ""
-            )
-            self._print(Text.assemble(" " * (2 + 2 * depth), (words or name + told_apart, "bold")), indent=4)
+            is_own = depth == len(row.path) - 1
+            aside = ": " + row.layer.summary if is_own and name == "option" else _ASIDES.get(name, "")
+            self._print(Text.assemble(" " * (2 + 2 * depth), (name, "bold"), (aside, "dim")), indent=4)
 
-    def _table(self) -> Table:
-        table = Table.grid(padding=(0, 1, 0, 0))
-        table.add_column(width=12, justify="right", no_wrap=True, style="dim")
-        if self._console.width >= WIDE:
-            table.add_column(width=25, no_wrap=True, style="dim")
-        table.add_column(width=25, overflow="fold")
-        table.add_column(overflow="fold")
-        return table
-
-    def _flush(self, table: Table) -> None:
-        if table.row_count:
-            self._console.print(table, highlight=False)
-
-    def _cells(self, row: _Row) -> list[Text]:
+    def _field(self, row: _Row) -> None:
         found = row.field
-        value = Text.assemble((found.value, "cyan"))
-        if found.meaning:
-            value.append(f"  {found.meaning}")
-        if found.problem:
-            value.append(f"  ✗ {found.problem}", style="bold red")
-        cells = [Text(_span(found)), Text(found.name), value]
+        prefix = Text(f"{_span(found):>12} ", style="dim")
         if self._console.width >= WIDE:
             octets = row.layer.octets[found.start : found.end]
-            cells.insert(1, Text(octets.hex() if len(octets) <= 12 else f"{octets[:12].hex()}…"[:25]))
-        return cells
+            shown = octets.hex() if len(octets) <= 12 else f"{octets[:11].hex()}…"
+            prefix.append(f"{shown:<25}")
+        prefix.append(f"{found.name:<26}", style="not dim")
+        value = Text(found.value, style="cyan")
+        if found.meaning:
+            value.append(f"  {found.meaning}", style="not cyan default")
+        if found.problem:
+            value.append(f"  ✗ {found.problem}", style="bold red")
+        self._columns(prefix, value)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _heading(self, words: str) -> None:
-        self._console.print()
         line = "─" * max(2, self._console.width - len(words) - 5)
-        self._console.print(
-            Text.assemble(("── ", "dim"), (words, "bold"), (f" {line}", "dim")), no_wrap=True, crop=True
-        )
+        title = Text.assemble(("── ", "dim"), (words, "bold"), (f" {line}", "dim"))
+        self._console.print()
+        self._console.print(title, no_wrap=True, crop=True)
 
-    def _print(self, text: Text, indent: int = 0) -> None:
-        """Print a paragraph; what does not fit on its first line is indented as the first line's text is."""
-        lines = text.wrap(self._console, max(self._console.width - indent, 20))
-        for index, line in enumerate(lines):
-            self._console.print(Text(" " * indent if index else "") + line, highlight=False, no_wrap=True)
+    def _print(self, text: Text, indent: int = 4) -> None:
+        """Print a paragraph; what does not fit on its first line is indented on the others."""
+        first, *others = text.wrap(self._console, self._console.width) or [Text()]
+        self._line(first)
+        if others:
+            rest = text[len(first.plain.rstrip()) :]
+            rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
+            for line in rest.wrap(self._console, max(self._console.width - indent, 20)):
+                self._line(Text(" " * indent) + line)
+
+    def _columns(self, prefix: Text, text: Text) -> None:
+        """Print a text beside its prefix, every line of it in its own column."""
+        for line in text.wrap(self._console, max(self._console.width - len(prefix), 16)) or [Text()]:
+            self._line(prefix + line)
+            prefix = Text(" " * len(prefix))
+
+    def _line(self, line: Text) -> None:
+        line.rstrip()
+        self._console.print(line, highlight=False, no_wrap=True, crop=True)
+
+
+def _shape(row: _Row) -> tuple[tuple[str, ...], str]:
+    return row.path, row.field.name
 
 
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
