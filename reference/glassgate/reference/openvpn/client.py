@@ -8,18 +8,51 @@ the keys that this file hands out. Nothing a data packet touches is here: the da
 ``now`` and the random octets are arguments. One exception, which cannot be helped: the TLS library draws its own
 randomness, so two handshakes are never equal octet for octet.
 
-Standards: PROTOCOL.md sections 3 to 9, 12, 13, 15, 16; OpenVPN ssl.c, reliable.c, push.c, forward.c.
+A packet that comes in takes four steps, in this order and visible in ``Client.receive``: parse, authenticate, check
+replay, act. Time works through one list of appointments: what is due then is done, and the earliest is the deadline.
+
+Standards: PROTOCOL.md sections 3 to 9, 12, 13, 15, 16; OpenVPN ssl.c tls_pre_decrypt and tls_multi_process, push.c,
+forward.c parse_incoming_control_channel_command, ping.c.
+Not here: connecting and its back-off, which are the tunnel's; ``Failed`` tells it whether, where and when.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from ipaddress import IPv4Interface
+from typing import TypeVar
 
+from glassgate.contract import rules
 from glassgate.contract.configuration import Cipher
 from glassgate.contract.entropy import Entropy
 from glassgate.contract.rules import Rule
-from glassgate.reference.openvpn.profile import Profile
+from glassgate.reference.openvpn import key_exchange
+from glassgate.reference.openvpn.key_derivation import (
+    DATA_KEYS_LABEL,
+    DYNAMIC_TLS_CRYPT_LABEL,
+    KEY_BLOCK_OCTETS,
+    Randoms,
+    cut_key_block,
+    prf_key_block,
+)
+from glassgate.reference.openvpn.key_exchange import ClientMessage, Credentials, KeyExchangeFailed
+from glassgate.reference.openvpn.negotiation import NEGOTIATED, Negotiation, Offer, State
+from glassgate.reference.openvpn.packets import (
+    FROM_SERVER,
+    SESSION_ID_OCTETS,
+    Body,
+    ControlRefused,
+    Header,
+    Opcode,
+    parse_body,
+    parse_header,
+)
+from glassgate.reference.openvpn.profile import Mssfix, Profile, ProfileError, Remote
+from glassgate.reference.openvpn.push import Pushed, PushRefused, PushReply, read_options
+from glassgate.reference.openvpn.tls import TlsFailed
+from glassgate.reference.openvpn.wrapping import StaticKey, TlsCrypt, Wrapping, WrapTlsAuth, WrapTlsCryptV2
 
 # ── what a client asks for ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -107,42 +140,661 @@ class Report:
 ClientOutput = SendPacket | SendPing | SendExit | InstallKey | UseKey | DropKey | Configured | Failed | Report
 
 
+# ── when something is over ───────────────────────────────────────────────────────────────────────────────────────────
+
+PUSH_REQUEST_FIRST = 1.0
+PUSH_REQUEST_EVERY = 5.0
+"""forward.c check_push_request: a server that knows IV_PROTO_REQUEST_PUSH needs none."""
+PING_RESTART_BEFORE_PUSH = 120.0
+"""options.h PRE_PULL_INITIAL_PING_RESTART, over UDP only (init.c)."""
+LARGEST_MTU_OFFERED = 1600
+"""IV_MTU: what a server may push as ``tun-mtu`` (options.c TUN_MTU_MAX_MIN)."""
+EXIT_PATIENCE = 1.0
+"""How long an exit notification may stay unacknowledged."""
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+class Ended(Exception):
+    """The session is over; raised anywhere below the doors, told as ``Failed`` by them."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.reason)
+        self.failed = failed
+
+
+@dataclass(slots=True)
+class Timers:
+    """What holds for this session: the profile's, then what was pushed (seconds; 0 means never)."""
+
+    ping: float
+    ping_restart: float
+    ping_exit: float
+    inactive: float
+    inactive_octets: int
+    session_timeout: float
+    explicit_exit_notify: int
+
+    @classmethod
+    def before_push(cls, profile: Profile, proto: str) -> Timers:
+        """Until the server has pushed, no ping leaves, and silence is waited out by the hand window."""
+        default = PING_RESTART_BEFORE_PUSH if proto == "udp" else 0.0
+        return cls(0.0, default, 0.0, 0.0, 0, 0.0, profile.explicit_exit_notify)
+
+    @classmethod
+    def after_push(cls, profile: Profile, pushed: Pushed) -> Timers:
+        """A pushed timer stands above the profile's."""
+        restart, leave = profile.ping_restart or 0.0, profile.ping_exit
+        if pushed.ping_restart is not None and pushed.ping_exit is not None:
+            restart, leave = pushed.ping_restart, pushed.ping_exit
+        inactive = (profile.inactive, profile.inactive_octets)
+        if pushed.inactive is not None:
+            inactive = (pushed.inactive, pushed.inactive_octets)
+        return cls(
+            ping=_first(pushed.ping, profile.ping),
+            ping_restart=restart,
+            ping_exit=leave,
+            inactive=inactive[0],
+            inactive_octets=inactive[1],
+            session_timeout=_first(pushed.session_timeout, profile.session_timeout),
+            explicit_exit_notify=_first(pushed.explicit_exit_notify, profile.explicit_exit_notify),
+        )
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection's state. What outlives a connection is the client's."""
+
+    session_id: bytes
+    remote: Remote
+    wrapping: Wrapping
+    timers: Timers
+    last_received: float
+    last_sent: float
+    current: Negotiation = field(init=False)
+    """The newest key."""
+    previous: Negotiation | None = None
+    """The key before it: its last messages may still need an acknowledgement, its records still come."""
+    previous_ends: float = 0.0
+    peer_session_id: bytes = b""
+    dynamic_wrapping: Wrapping | None = None
+    push_reply: PushReply = field(default_factory=PushReply)
+    pushed: Pushed | None = None
+    configured: float | None = None
+    """When the tunnel came up."""
+    next_push_request: float = 0.0
+    push_ends: float = 0.0
+    moved_octets: int = 0
+    """Inner octets since ``inactive_since``, both ways."""
+    inactive_since: float = 0.0
+    key_octets: int = 0
+    key_packets: int = 0
+    leaving: float | None = None
+    """When to wait no longer for the acknowledgement of our exit."""
+
+    @property
+    def keys(self) -> list[Negotiation]:
+        """The keys whose control channels are alive, oldest first."""
+        return [self.current] if self.previous is None else [self.previous, self.current]
+
+    @property
+    def speaker(self) -> Negotiation:
+        """The newest key that control strings can be said under."""
+        if self.previous is not None and self.current.state not in NEGOTIATED:
+            return self.previous
+        return self.current
+
+    def moved(self, now: float, octets: int) -> None:
+        """Count inner octets for ``inactive`` and for the limits of a key."""
+        self.key_packets += 1
+        self.key_octets += octets
+        self.moved_octets += octets
+        if octets and self.moved_octets >= self.timers.inactive_octets:
+            self.inactive_since, self.moved_octets = now, 0
+
+
 class Client:
     """One OpenVPN client. ``start`` begins a session; after ``Failed`` it may be started again, afresh."""
 
     def __init__(self, profile: Profile, entropy: Entropy) -> None:
         self._profile = profile
         self._entropy = entropy
+        self._session: Session | None = None
+        self._token: Credentials | None = None
+        """The auth-token: it takes the password's place, in later sessions too."""
+
+    # ── the doors ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, now: float, remote: int = 0) -> list[ClientOutput]:
         """The transport to ``profile.remotes[remote]`` is connected: begin a fresh session."""
-        raise NotImplementedError
+        server = self._profile.remotes[remote % len(self._profile.remotes)]
+        timers = Timers.before_push(self._profile, server.proto)
+        wrapping = self._profile.wrap.start()
+        session = Session(self._fresh_session_id(), server, wrapping, timers, last_received=now, last_sent=now)
+        session.current = self._fresh_key(session, 0, now)
+        self._session = session
+        return self.tick(now)
 
     def receive(self, packet: bytes, now: float) -> list[ClientOutput]:
         """Take one whole control packet (opcodes 3, 4, 5, 7, 8, 10 and 11)."""
-        raise NotImplementedError
+        session = self._session
+        if session is None:
+            return []
+        try:
+            # Parse.
+            header = parse_header(packet)
+            wrapping = _wrapping_of(session, header)
+            parsed = wrapping.parse(packet)
+            # Authenticate.
+            body = parse_body(header.opcode, wrapping.authenticate(parsed))
+            # Check replay.
+            wrapping.check_replay(parsed, now)
+            # Act.
+            key, outputs = self._key_of(session, header, body, now)
+        except ControlRefused as refused:
+            return self._refuse(session, refused)
+        session.last_received = now
+        if not key.receive(header.opcode, body):
+            detail: dict[str, object] = {"reason": "beyond the receive window", "message_id": body.message_id}
+            outputs.append(Report(rules.S26_CONTROL_REFUSED, detail))
+        return [*outputs, *self.tick(now)]
 
     def tick(self, now: float) -> list[ClientOutput]:
         """Do all that is due by ``now``."""
-        raise NotImplementedError
+        session = self._session
+        if session is None:
+            return []
+        outputs: list[ClientOutput] = []
+        try:
+            for output in self._progress(session, now):
+                outputs.append(output)
+            for due, act in list(self._appointments(session)):
+                if now >= due:
+                    outputs.extend(act(session, now))
+        except Ended as ended:
+            return [*outputs, *_packets(session, now), *self._end(ended.failed)]
+        except (TlsFailed, KeyExchangeFailed) as error:
+            session.current.flush()  # TLS tells the server why, by an alert
+            failed = Failed(rules.S2_HANDSHAKE_FAILED, str(error), retry=True, next_remote=True)
+            return [*outputs, *_packets(session, now), *self._end(failed)]
+        except PushRefused as error:
+            return [*outputs, *self._end(Failed(rules.S2_PUSHED, str(error), retry=False))]
+        except ControlRefused as refused:
+            return [*outputs, *self._refuse(session, refused)]
+        return [*outputs, *_packets(session, now)]
 
     def stop(self, now: float) -> list[ClientOutput]:
-        """Leave politely: what the outputs send is the exit notification. The flow may be closed after it."""
-        raise NotImplementedError
+        """Leave politely: what the outputs send is the exit notification (PROTOCOL 12.4).
+
+        Where the server takes it on the control channel, ``Failed`` follows its acknowledgement, or a second; else
+        ``Failed`` is among these outputs.
+        """
+        session = self._session
+        if session is None:
+            return []
+        if session.configured is not None and session.pushed is not None and session.pushed.exit_notify:
+            session.leaving = now + EXIT_PATIENCE
+            session.speaker.say("EXIT")
+            return self.tick(now)
+        notes: list[ClientOutput] = []
+        if session.configured is not None and session.remote.proto == "udp":
+            notes += [SendExit()] * min(1, session.timers.explicit_exit_notify)
+        return [*notes, *self._end(_LEFT)]
 
     def renegotiate(self, now: float) -> list[ClientOutput]:
         """Begin a new key now: the data plane calls this when packet ids of the key in use pass 0xFF000000."""
-        raise NotImplementedError
+        session = self._session
+        if session is None or session.current.state is not State.GENERATED_KEYS:
+            return []
+        return [*self._renew(session, now), *self.tick(now)]
 
     def data_received(self, now: float, octets: int = 0) -> None:
         """A data record was authentic (a ping, too): the peer lives. ``octets``: its inner IP packet's length."""
-        raise NotImplementedError
+        if self._session is not None:
+            self._session.last_received = now
+            self._session.moved(now, octets)
 
     def data_sent(self, now: float, octets: int = 0) -> None:
         """A data record left. ``octets``: its inner IP packet's length, 0 for a ping."""
-        raise NotImplementedError
+        if self._session is not None:
+            self._session.last_sent = now
+            self._session.moved(now, octets)
 
     @property
     def deadline(self) -> float | None:
         """When ``tick`` is next due; None if nothing is pending."""
-        raise NotImplementedError
+        if self._session is None:
+            return None
+        return min((due for due, _ in self._appointments(self._session)), default=None)
+
+    # ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _end(self, failed: Failed) -> list[ClientOutput]:
+        self._session = None
+        return [failed]
+
+    def _refuse(self, session: Session, refused: ControlRefused) -> list[ClientOutput]:
+        """Over TCP nothing is lost or forged on the way, so a bad packet ends the connection (PROTOCOL 16.2)."""
+        if session.remote.proto == "tcp":
+            return self._end(Failed(refused.because, f"a control packet is refused: {refused.reason}", retry=True))
+        return [Report(refused.because, {"reason": refused.reason, **refused.detail})]
+
+    # ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _fresh_session_id(self) -> bytes:
+        """Eight random octets, not all zero (session_id.c session_id_random)."""
+        session_id = bytes(SESSION_ID_OCTETS)
+        while not any(session_id):
+            session_id = self._entropy(SESSION_ID_OCTETS)
+        return session_id
+
+    def _fresh_key(self, session: Session, key_id: int, now: float) -> Negotiation:
+        """Begin a negotiation with our reset; its opcode tells what kind of session this is."""
+        profile = self._profile
+        opcode, wrapped_octets = Opcode.P_CONTROL_HARD_RESET_CLIENT_V2, 0
+        if isinstance(profile.wrap, WrapTlsCryptV2):
+            opcode, wrapped_octets = Opcode.P_CONTROL_HARD_RESET_CLIENT_V3, len(profile.wrap.wrapped)
+        if key_id:
+            opcode = Opcode.P_CONTROL_SOFT_RESET_V1
+        offer = Offer(
+            key_id,
+            opcode,
+            session.session_id,
+            self._client_message(session),
+            wrapped_octets,
+            profile.largest_control_packet,
+            profile.tls_timeout,
+        )
+        wrapping = session.dynamic_wrapping if key_id and session.dynamic_wrapping else session.wrapping
+        key = Negotiation(offer, wrapping, profile.tls, must_finish=now + profile.hand_window)
+        key.peer_session_id = session.peer_session_id
+        return key
+
+    def _client_message(self, session: Session) -> ClientMessage:
+        """Fresh random octets each time, and the same strings (ssl.c key_method_2_write)."""
+        profile = self._profile
+        return ClientMessage(
+            pre_master=self._entropy(key_exchange.PRE_MASTER_OCTETS),
+            randoms=Randoms(self._entropy(key_exchange.RANDOM_OCTETS), self._entropy(key_exchange.RANDOM_OCTETS)),
+            options=key_exchange.options_string(
+                proto=session.remote.proto,
+                mtu=profile.mtu,
+                wrap_is_tls_auth=isinstance(profile.wrap, WrapTlsAuth),
+                key_direction=profile.key_direction,
+                digest=profile.digest,
+            ),
+            credentials=self._token or profile.credentials,
+            peer_info=key_exchange.peer_info(
+                profile.data_ciphers, self._largest_mtu, version("glassgate"), profile.peer_info
+            ),
+        )
+
+    @property
+    def _largest_mtu(self) -> int:
+        return max(LARGEST_MTU_OFFERED, self._profile.mtu)
+
+    def _key_of(
+        self, session: Session, header: Header, body: Body, now: float
+    ) -> tuple[Negotiation, list[ClientOutput]]:
+        """Which key an authentic packet belongs to; a soft reset begins the next (ssl.c tls_pre_decrypt).
+
+        Raises:
+            ControlRefused: it belongs to no key of this session.
+        """
+        if body.acknowledgements and body.peer_session_id != session.session_id:
+            raise ControlRefused("it acknowledges another session's messages")
+        self._check_peer(session, header)
+        for key in session.keys:
+            if key.key_id == header.key_id:
+                return key, []
+        is_next = header.key_id == _next_key_id(session.current.key_id)
+        if not (header.opcode is Opcode.P_CONTROL_SOFT_RESET_V1 and is_next):
+            raise ControlRefused("its key id is out of step", key_id=header.key_id, current=session.current.key_id)
+        if session.current.state is not State.GENERATED_KEYS:
+            raise ControlRefused("a soft reset before the last key was done", key_id=header.key_id)
+        outputs = list(self._renew(session, now))
+        return session.current, outputs
+
+    def _check_peer(self, session: Session, header: Header) -> None:
+        """The server's first reset tells its session id, which then stays (PROTOCOL 16.2)."""
+        if session.peer_session_id:
+            if header.session_id != session.peer_session_id:
+                raise ControlRefused("it is of another session", opcode=header.opcode.name)
+            return
+        if header.opcode is not Opcode.P_CONTROL_HARD_RESET_SERVER_V2:
+            raise ControlRefused("the server has not begun a session", opcode=header.opcode.name)
+        session.peer_session_id = session.current.peer_session_id = header.session_id
+
+    def _renew(self, session: Session, now: float) -> Iterator[ClientOutput]:
+        """Begin the next key; the last one keeps receiving for the transition window (ssl.c key_state_soft_reset)."""
+        yield from self._retire(session, now)
+        session.previous, session.previous_ends = session.current, now + self._profile.tran_window
+        session.current = self._fresh_key(session, _next_key_id(session.current.key_id), now)
+        yield Report(rules.S24_RENEGOTIATE, {"key_id": session.current.key_id})
+
+    def _retire(self, session: Session, now: float) -> Iterator[ClientOutput]:
+        """The lame duck's time is over (ssl.c lame_duck_must_die)."""
+        if session.previous is not None:
+            yield DropKey(session.previous.key_id)
+            session.previous = None
+
+    # ── going on ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _progress(self, session: Session, now: float) -> Iterator[ClientOutput]:
+        """Let each key go on, hear what the server says, and make data keys once all is known."""
+        for key in session.keys:
+            for text in key.progress(now):
+                yield from self._hear(session, text, now)
+        key = session.current
+        if key.state is not State.ACTIVE:
+            return
+        if session.pushed is not None:
+            yield from self._make_data_keys(session, session.pushed, key, now)
+        elif not session.push_ends:
+            session.push_ends = now + self._profile.hand_window
+            session.next_push_request = now + PUSH_REQUEST_FIRST
+            yield Report(rules.S2_FLOW_OPENED, {"tls": key.description})
+
+    def _make_data_keys(self, session: Session, pushed: Pushed, key: Negotiation, now: float) -> Iterator[ClientOutput]:
+        """The new key receives at once, and sends: all that the server needs for it is acknowledged (PROTOCOL 15)."""
+        cipher = self._cipher(pushed, key)
+        if session.configured is None:
+            yield from self._configure(session, pushed, now)
+        keys = cut_key_block(self._key_block(session, pushed, key), cipher)
+        yield InstallKey(
+            key.key_id,
+            cipher,
+            pushed.peer_id,
+            keys.send_key,
+            keys.send_implicit_iv,
+            keys.receive_key,
+            keys.receive_implicit_iv,
+        )
+        yield UseKey(key.key_id)
+        key.keys_made()
+        session.key_octets = session.key_packets = 0
+
+    def _key_block(self, session: Session, pushed: Pushed, key: Negotiation) -> bytes:
+        """By the TLS exporter if the server pushed ``tls-ekm``, else by the PRF (ssl.c generate_key_expansion)."""
+        if pushed.tls_key_export:
+            return key.export(DATA_KEYS_LABEL, KEY_BLOCK_OCTETS)
+        ours, theirs = key.offer.message, key.server_message
+        assert theirs is not None
+        return prf_key_block(ours.pre_master, ours.randoms, theirs.randoms, session.session_id, session.peer_session_id)
+
+    def _cipher(self, pushed: Pushed, key: Negotiation) -> Cipher:
+        """What was pushed, else what the server's options string says, else the fallback (ssl_ncp.c)."""
+        if pushed.cipher is not None:
+            if pushed.cipher not in (*self._profile.data_ciphers, self._profile.fallback_cipher):
+                raise PushRefused(f"the server chose the cipher {pushed.cipher}, which was not offered")
+            return pushed.cipher
+        assert key.server_message is not None
+        for option in key.server_message.options.split(","):
+            name = option.removeprefix("cipher ")
+            if name != option and name in self._profile.data_ciphers:
+                return Cipher(name)
+        if self._profile.fallback_cipher is None:
+            raise PushRefused("the server chose no cipher, and the profile has no 'data-ciphers-fallback'")
+        return self._profile.fallback_cipher
+
+    def _configure(self, session: Session, pushed: Pushed, now: float) -> Iterator[ClientOutput]:
+        """The tunnel comes up with what was pushed (init.c do_up)."""
+        if pushed.address is None:
+            raise PushRefused("the server pushed no tunnel address ('ifconfig'), and the profile has none")
+        session.configured = session.inactive_since = now
+        session.timers = Timers.after_push(self._profile, pushed)
+        if pushed.dynamic_tls_crypt:
+            session.dynamic_wrapping = self._dynamic_wrapping(session)
+        for option in pushed.reports:
+            yield Report(rules.S2_PUSHED, {"ignored": option})
+        mtu = min(pushed.mtu or self._profile.mtu, self._largest_mtu)
+        fix = self._profile.mssfix
+        yield Configured(
+            pushed.address,
+            mtu,
+            None if fix is None else largest_segment(fix, session.remote.proto, pushed.peer_id is not None),
+        )
+
+    def _dynamic_wrapping(self, session: Session) -> Wrapping:
+        """The key for all control packets of later keys (tls_crypt.c tls_session_generate_dynamic_tls_crypt_key)."""
+        exported = StaticKey(session.current.export(DYNAMIC_TLS_CRYPT_LABEL, KEY_BLOCK_OCTETS))
+        static = self._profile.wrap.static_key
+        return TlsCrypt(exported if static is None else exported.mixed(static))
+
+    # ── what the server says ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _hear(self, session: Session, text: str, now: float) -> Iterable[ClientOutput]:
+        """One control string, told by how it begins (forward.c parse_incoming_control_channel_command)."""
+        for prefix, act in _SAID.items():
+            if text.startswith(prefix):
+                return act(self, session, text, now)
+        return [Report(rules.S27_CONTROL, {"unknown": text[:32]})]
+
+    def _hear_push_reply(self, session: Session, text: str, now: float) -> Iterable[ClientOutput]:
+        options = session.push_reply.add(text)
+        if options is None:
+            return []
+        try:
+            pushed = read_options(options, self._profile.topology, self._profile.ifconfig, self._profile.ignores)
+        except ProfileError as error:  # 'pull-filter reject'
+            raise PushRefused(str(error)) from None
+        if pushed.auth_token is not None:
+            known = self._token or self._profile.credentials
+            self._token = Credentials(pushed.auth_token_user or (known.username if known else ""), pushed.auth_token)
+        if session.pushed is None:
+            session.pushed = pushed  # a later reply brings a token and nothing else (PROTOCOL 9)
+        return []
+
+    def _hear_auth_failed(self, session: Session, text: str, now: float) -> Iterable[ClientOutput]:
+        """Wrong credentials end it; an expired token or a busy server does not (push.c receive_auth_failed)."""
+        reason = text.removeprefix("AUTH_FAILED").removeprefix(",")
+        told = f"the server refuses: AUTH_FAILED{': ' + reason if reason else ''}"
+        if reason.startswith("SESSION"):
+            self._token = None
+            raise Ended(Failed(rules.S4_PEER_ENDS, told, retry=self._profile.credentials is not None))
+        if reason.startswith("TEMP"):
+            raise Ended(_try_later(told, reason.removeprefix("TEMP")))
+        if reason.startswith("CRV1:"):
+            told = "the server asks for an answer from a person (dynamic challenge), which is not supported"
+        raise Ended(Failed(rules.S4_PEER_ENDS, told, retry=self._profile.retry_authentication, delay=_AUTH_DELAY))
+
+    def _hear_restart(self, session: Session, text: str, now: float) -> Iterable[ClientOutput]:
+        """Come back: to the next server if the flag N says so, else to this one (push.c server_pushed_signal)."""
+        message = text.removeprefix("RESTART").removeprefix(",")
+        flags = message[1 : message.index("]")] if message.startswith("[") and "]" in message else ""
+        told = f"the server asks for a restart{': ' + message if message else ''}"
+        raise Ended(Failed(rules.S4_PEER_ENDS, told, retry=True, next_remote="N" in flags))
+
+    def _hear_halt(self, session: Session, text: str, now: float) -> Iterable[ClientOutput]:
+        message = text.removeprefix("HALT").removeprefix(",")
+        raise Ended(Failed(rules.S4_PEER_ENDS, f"the server says HALT{': ' + message if message else ''}", retry=False))
+
+    def _hear_exit(self, session: Session, text: str, now: float) -> Iterable[ClientOutput]:
+        raise Ended(Failed(rules.S4_PEER_ENDS, "the server leaves", retry=True))
+
+    def _hear_info(self, session: Session, text: str, now: float) -> Iterable[ClientOutput]:
+        return [Report(rules.S27_CONTROL, {"information": text[:256]})]
+
+    def _hear_auth_pending(self, session: Session, text: str, now: float) -> Iterable[ClientOutput]:
+        """Wait longer for the push, up to a bound of our own (push.c receive_auth_pending)."""
+        longest = max(self._profile.renegotiate_seconds / 2, self._profile.hand_window)
+        for keyword in text.split(",")[1:]:
+            word, _, value = keyword.partition(" ")
+            if word == "timeout" and value.isascii() and value.isdigit() and len(value) < 10:
+                session.push_ends = now + min(float(value), longest)
+                session.next_push_request = session.next_push_request or now + PUSH_REQUEST_FIRST
+        return [Report(rules.S27_CONTROL, {"information": text[:256]})]
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _appointments(self, session: Session) -> Iterator[tuple[float, Act]]:
+        """What is due when, computed from what is."""
+        for key in session.keys:
+            if key.deadline is not None:
+                yield key.deadline, _nothing  # packets leave at the end of every tick
+        if session.current.state not in NEGOTIATED:
+            yield session.current.must_finish, _negotiation_too_slow
+        elif session.pushed is None:
+            yield session.next_push_request, _request_push
+            yield session.push_ends, _push_too_slow
+        if session.previous is not None:
+            yield session.previous_ends, self._retire
+        if session.leaving is not None:
+            yield 0.0 if session.speaker.everything_acknowledged else session.leaving, _leave
+        yield from self._tunnel_appointments(session)
+
+    def _tunnel_appointments(self, session: Session) -> Iterator[tuple[float, Act]]:
+        """The timers of a tunnel that is up, and ``ping-restart``, which may run before."""
+        timers = session.timers
+        if timers.ping_restart:
+            yield session.last_received + timers.ping_restart, _peer_silent
+        if session.configured is None:
+            return
+        if timers.ping:
+            yield session.last_sent + timers.ping, _send_ping
+        if timers.ping_exit:
+            yield session.last_received + timers.ping_exit, _peer_silent_for_good
+        if timers.inactive:
+            yield session.inactive_since + timers.inactive, _inactive
+        if timers.session_timeout:
+            yield session.configured + timers.session_timeout, _session_over
+        if session.current.state is State.GENERATED_KEYS:
+            yield from self._renewal(session)
+
+    def _renewal(self, session: Session) -> Iterator[tuple[float, Act]]:
+        """A key lasts for a time, and for so many octets and packets (ssl.c should_trigger_renegotiation)."""
+        profile = self._profile
+        octets_are_up = 0 < profile.renegotiate_octets <= session.key_octets
+        packets_are_up = 0 < profile.renegotiate_packets <= session.key_packets
+        if octets_are_up or packets_are_up:
+            yield session.current.established, self._renew
+        elif profile.renegotiate_seconds:
+            yield session.current.established + profile.renegotiate_seconds, self._renew
+
+
+Act = Callable[[Session, float], Iterable[ClientOutput]]
+_LEFT = Failed(rules.S4_LEAVE, "this side leaves", retry=False)
+_AUTH_DELAY = 10.0
+"""init.c socket_restart_pause: with ``auth-retry nointeract`` the stock program waits so long."""
+
+_SAID: dict[str, Callable[[Client, Session, str, float], Iterable[ClientOutput]]] = {
+    "PUSH_REPLY": Client._hear_push_reply,
+    "AUTH_FAILED": Client._hear_auth_failed,
+    "RESTART": Client._hear_restart,
+    "HALT": Client._hear_halt,
+    "INFO": Client._hear_info,  # INFO_PRE as well
+    "AUTH_PENDING": Client._hear_auth_pending,
+    "EXIT": Client._hear_exit,
+}
+"""What a server may say, by how it begins."""
+
+
+def _nothing(session: Session, now: float) -> Iterable[ClientOutput]:
+    return []
+
+
+def _negotiation_too_slow(session: Session, now: float) -> Iterable[ClientOutput]:
+    key = session.current
+    reason = f"key {key.key_id} was not negotiated in time; it stopped at: {key.state.value}"
+    if not session.peer_session_id:
+        reason = "the server does not answer: wrong port, wrong static key, or not there"
+    raise Ended(Failed(rules.S2_HANDSHAKE_FAILED, reason, retry=True, next_remote=True))
+
+
+def _request_push(session: Session, now: float) -> Iterable[ClientOutput]:
+    session.current.say("PUSH_REQUEST")
+    session.next_push_request = now + PUSH_REQUEST_EVERY
+    return []
+
+
+def _push_too_slow(session: Session, now: float) -> Iterable[ClientOutput]:
+    raise Ended(Failed(rules.S2_HANDSHAKE_FAILED, "the server did not push in time", retry=True, next_remote=True))
+
+
+def _leave(session: Session, now: float) -> Iterable[ClientOutput]:
+    raise Ended(_LEFT)
+
+
+def _peer_silent(session: Session, now: float) -> Iterable[ClientOutput]:
+    told = f"nothing from the server for {session.timers.ping_restart:g} s (ping-restart)"
+    raise Ended(Failed(rules.S26_PING_RESTART, told, retry=True, next_remote=True))
+
+
+def _peer_silent_for_good(session: Session, now: float) -> Iterable[ClientOutput]:
+    told = f"nothing from the server for {session.timers.ping_exit:g} s (ping-exit)"
+    raise Ended(Failed(rules.S4_IDLE, told, retry=False))
+
+
+def _send_ping(session: Session, now: float) -> Iterable[ClientOutput]:
+    session.last_sent = now
+    return [SendPing()]
+
+
+def _inactive(session: Session, now: float) -> Iterable[ClientOutput]:
+    told = f"too little traffic for {session.timers.inactive:g} s (inactive)"
+    raise Ended(Failed(rules.S4_IDLE, told, retry=False))
+
+
+def _session_over(session: Session, now: float) -> Iterable[ClientOutput]:
+    told = f"the session has lasted {session.timers.session_timeout:g} s (session-timeout)"
+    raise Ended(Failed(rules.S4_IDLE, told, retry=False))
+
+
+def _try_later(told: str, flags: str) -> Failed:
+    """``AUTH_FAILED,TEMP[backoff N,advance WHERE]:…``: come back, not too soon (push.c parse_auth_failed_temp)."""
+    delay, advance = 0.0, "no"
+    inside = flags[1 : flags.index("]")] if flags.startswith("[") and "]" in flags else ""
+    for flag in inside.split(","):
+        word, _, value = flag.strip().partition(" ")
+        if word == "backoff" and value.isascii() and value.isdigit() and len(value) < 10:
+            delay = float(value)
+        elif word == "advance":
+            advance = value
+    return Failed(rules.S4_PEER_ENDS, told, retry=True, next_remote=advance in ("addr", "remote"), delay=delay)
+
+
+def _wrapping_of(session: Session, header: Header) -> Wrapping:
+    """What protects this packet: keys after the first may have a wrapping of their own (PROTOCOL 15)."""
+    if header.opcode not in FROM_SERVER:
+        raise ControlRefused("it is none that a server sends", opcode=header.opcode.name)
+    if header.key_id and session.dynamic_wrapping is not None:
+        return session.dynamic_wrapping
+    return session.wrapping
+
+
+def _packets(session: Session, now: float) -> list[ClientOutput]:
+    """What all keys want to send now."""
+    packets: list[ClientOutput] = []
+    for key in session.keys:
+        if key.key_id and key.state is not State.GENERATED_KEYS:
+            because = rules.S24_RENEGOTIATE
+        else:
+            because = rules.S2_FLOW_OPENED if session.configured is None else rules.S27_CONTROL
+        packets += [SendPacket(packet, because) for packet in key.packets(now)]
+    if packets:
+        session.last_sent = now
+    return packets
+
+
+def _next_key_id(key_id: int) -> int:
+    """0 is the session's first key and never comes again: 1 follows 7 (ssl.c key_state_init)."""
+    return key_id % 7 + 1
+
+
+def _first(pushed: _Number | None, own: _Number) -> _Number:
+    return own if pushed is None else pushed
+
+
+def largest_segment(fix: Mssfix, proto: str, is_v2: bool) -> int:
+    """The largest TCP segment that ``mssfix`` lets pass over IPv4, in octets (mss.c frame_calculate_mssfix).
+
+    >>> largest_segment(Mssfix(1492, "mtu"), "udp", True), largest_segment(Mssfix(1492, "mtu"), "tcp", True)
+    (1400, 1386)
+    """
+    inner_headers = 40
+    if fix.mode == "fixed":
+        return max(0, fix.octets - inner_headers)
+    overhead = (2 if proto == "tcp" else 0) + (4 if is_v2 else 1) + 4 + 16
+    outer_headers = 20 + (20 if proto == "tcp" else 8) if fix.mode == "mtu" else 0
+    return max(0, fix.octets - overhead - outer_headers - inner_headers)
