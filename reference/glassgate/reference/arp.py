@@ -212,6 +212,9 @@ class Neighbours:
         if packet.sender_hardware.is_group:
             yield dropped(rules.S8_GROUP_HARDWARE, sender_hardware=packet.sender_hardware)
             return
+        if packet.sender_hardware in (self._own, NO_HARDWARE):
+            yield dropped(rules.S8_NO_STATION, sender_hardware=packet.sender_hardware)
+            return
         if packet.sender_protocol == self._network.own:
             yield from self._conflict(packet, now)
             return
@@ -279,9 +282,6 @@ class Neighbours:
 
     def _conflict(self, packet: ArpPacket, now: float) -> Iterator[Step]:
         """Someone sends from our address (S7): say so, keep the address, and say that it is ours, not too often."""
-        if packet.sender_hardware == self._own:
-            yield dropped(rules.S8_FOREIGN_SENDER, sender_protocol=packet.sender_protocol)
-            return
         is_defended = self._defended is None or now - self._defended >= DEFEND_INTERVAL
         if is_defended:
             self._defended = now
