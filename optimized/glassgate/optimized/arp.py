@@ -1,0 +1,405 @@
+"""ARP: which hardware address has this neighbour, and who may tell us so?
+
+Below: ``ethernet.py``. Above: whatever sends IPv4 packets inside.
+Standards: RFC 826; RFC 1122 2.3.2; RFC 5227; RFC 1812 3.3.2.
+
+     0                   1                   2                   3
+     0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+    +-------------------------------+-------------------------------+
+    |         hardware type         |         protocol type         |
+    +---------------+---------------+-------------------------------+
+    |hardware length|protocol length|           operation           |
+    +---------------+---------------+-------------------------------+
+    |  sender hardware (6) · sender protocol (4) · target hardware (6) · target protocol (4)
+
+Same contract as the reference's ``arp.py``. Departures:
+
+1. **Each neighbour keeps its Ethernet header ready**: the 14 octets to put before a packet, made when the neighbour
+   is learned. A packet to a known neighbour costs one dictionary access and one copy of 14 octets: 0.15 µs for 0.6.
+   Guard: ``test_optimized_arp.py``.
+2. **The least recently used neighbour is the first of a dictionary**, whose order is kept by moving an entry to its
+   end on use, and not at all if it is there already: nothing for a run of packets to one neighbour, and no search when
+   the table is full, however large. Guard: the same file, against a list sorted by time of use.
+3. **Those who wait stand in a second dictionary in the order of their next request**: each request renews by the same
+   second, so the first is always the next due, and nothing is searched. Guard: the same file.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+
+from glassgate.contract import GatewayConfig, NoteKind, Rule, rules
+from glassgate.optimized.addresses import Addresses, dotted
+from glassgate.optimized.buffers import Outgoing
+from glassgate.optimized.ethernet import BROADCAST, GROUP_BIT, HEADER, HEADER_LENGTH, TYPE_ARP, TYPE_IPV4
+
+PACKET = Struct(">HHBBH6sI6sI")
+"""Hardware type · protocol type · hardware length · protocol length · operation · sender hardware address · sender
+protocol address · target hardware address · target protocol address."""
+PACKET_LENGTH = 28
+HARDWARE_ETHERNET = 1
+HARDWARE_LENGTH = 6
+PROTOCOL_LENGTH = 4
+REQUEST = 1
+REPLY = 2
+NOTHING = bytes(6)
+
+ANNOUNCE_INTERVAL = 2.0
+DEFEND_INTERVAL = 10.0
+REQUEST_INTERVAL = 1.0
+REQUESTS = 3
+NEGATIVE_SECONDS = 1.0
+LIFETIME = 1200.0
+REFRESH_AGE = 1140.0
+NEVER = float("inf")
+
+
+class Neighbour:
+    """One entry: known (``header`` is ready), waited for (``waiting`` is a queue), or given up (neither)."""
+
+    __slots__ = (
+        "address",
+        "due",
+        "expires_at",
+        "header",
+        "refresh_at",
+        "refreshes",
+        "requests",
+        "waiting",
+    )
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+        self.header: bytes | None = None
+        self.expires_at = NEVER
+        self.refresh_at = NEVER
+        self.refreshes = 0
+        self.waiting: deque[Waiting] | None = None
+        self.requests = 0
+        self.due = NEVER
+
+
+class Waiting:
+    """A packet that waits for its neighbour, with what an error about it would quote (None: the packet is our own)."""
+
+    __slots__ = ("because", "packet", "quote")
+
+    def __init__(self, packet: bytes, quote: bytes | None, because: Rule) -> None:
+        self.packet = packet
+        self.quote = quote
+        self.because = because
+
+
+class Arp:
+    """The internal interface's ARP: answers, learns, resolves."""
+
+    __slots__ = (
+        "_address",
+        "_addresses",
+        "_announce_at",
+        "_defend_at",
+        "_latest",
+        "_mac",
+        "_neighbours",
+        "_outgoing",
+        "_pending",
+        "_queue_limit",
+        "_table_limit",
+    )
+
+    def __init__(self, config: GatewayConfig, addresses: Addresses, outgoing: Outgoing) -> None:
+        self._mac = bytes(config.internal.mac)
+        self._address = addresses.internal
+        self._addresses = addresses
+        self._outgoing = outgoing
+        self._table_limit = config.limits.arp_neighbours
+        self._queue_limit = config.limits.arp_queue
+        self._neighbours: dict[int, Neighbour] = {}
+        self._latest: Neighbour | None = None
+        self._pending: dict[int, Neighbour] = {}
+        self._announce_at = NEVER
+        self._defend_at = -NEVER
+
+    def start(self, now: float) -> None:
+        """Announce our address, and once more 2 s later (S7)."""
+        self._announce(rules.S7_ANNOUNCE)
+        self._announce_at = now + ANNOUNCE_INTERVAL
+
+    # ── receive ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receive(self, frame: memoryview, start: int, end: int, now: float) -> None:
+        """Take an ARP packet, which begins at ``start`` (S7, S8)."""
+        # READ
+        if end - start < PACKET_LENGTH:
+            return self._refuse(rules.S7_TRUNCATED, {"length": end - start})
+        (
+            hardware_type,
+            protocol_type,
+            hardware_length,
+            protocol_length,
+            operation,
+            sender_hardware,
+            sender,
+            _,
+            target,
+        ) = PACKET.unpack_from(frame, start)
+        # REFUSE
+        rule: Rule | None = None
+        if hardware_type != HARDWARE_ETHERNET:
+            rule = rules.S7_HARDWARE_TYPE
+        elif protocol_type != TYPE_IPV4:
+            rule = rules.S7_PROTOCOL_TYPE
+        elif hardware_length != HARDWARE_LENGTH or protocol_length != PROTOCOL_LENGTH:
+            rule = rules.S7_ADDRESS_LENGTH
+        elif operation not in (REQUEST, REPLY):
+            rule = rules.S7_OPERATION
+        elif sender_hardware[0] & GROUP_BIT:
+            rule = rules.S8_GROUP_HARDWARE
+        if rule is not None:
+            detail = {
+                "hardware_type": hardware_type,
+                "protocol_type": protocol_type,
+                "hardware_length": hardware_length,
+                "protocol_length": protocol_length,
+                "operation": operation,
+                "sender_hardware": sender_hardware.hex(":"),
+            }
+            return self._refuse(rule, detail)
+        self._receive_claim(operation, sender_hardware, sender, target, now)
+
+    def _receive_claim(self, operation: int, sender_hardware: bytes, sender: int, target: int, now: float) -> None:
+        """Take what a well-formed packet claims: who the sender is, and whom it asks for."""
+        detail: dict[str, object] = {}
+        if self._outgoing.noting:
+            detail = {
+                "operation": operation,
+                "sender_hardware": sender_hardware.hex(":"),
+                "sender": dotted(sender),
+                "target": dotted(target),
+            }
+        if sender == 0 and operation == REQUEST:
+            return self._receive_probe(sender_hardware, target, detail)
+        if sender == self._address and sender_hardware != self._mac:
+            return self._receive_conflict(detail, now)
+        if not self._addresses.is_neighbour(sender):
+            return self._refuse(rules.S8_FOREIGN_SENDER, detail)
+        # LEARN
+        is_for_us = target == self._address
+        learned = self._learn(sender, sender_hardware, is_for_us, now)
+        # ANSWER
+        if is_for_us and operation == REQUEST:
+            self._reply(sender_hardware, sender, rules.S7_REPLY)
+        if not self._outgoing.noting:
+            return None
+        if is_for_us:
+            rule = rules.S7_REPLY if operation == REQUEST else rules.S8_LEARN
+            return self._outgoing.note(NoteKind.DELIVERED, rule, detail)
+        if learned:
+            return self._outgoing.note(NoteKind.DELIVERED, rules.S8_UPDATE, detail)
+        return self._refuse(rules.S7_NOT_FOR_US if operation == REQUEST else rules.S8_NOT_LEARNED, detail)
+
+    def _receive_probe(self, sender_hardware: bytes, target: int, detail: dict[str, object]) -> None:
+        """A sender without address yet: answered, never learned (RFC 5227 2.1.1)."""
+        if target != self._address:
+            return self._refuse(rules.S7_NOT_FOR_US, detail)
+        self._reply(sender_hardware, 0, rules.S7_PROBE)
+        if self._outgoing.noting:
+            self._outgoing.note(NoteKind.DELIVERED, rules.S7_PROBE, detail)
+        return None
+
+    def _receive_conflict(self, detail: dict[str, object], now: float) -> None:
+        """Another station claims our address: defend it, but not in a storm (RFC 5227 2.4 (c))."""
+        self._refuse(rules.S7_CONFLICT, detail)
+        if now >= self._defend_at:
+            self._defend_at = now + DEFEND_INTERVAL
+            self._announce(rules.S7_DEFEND)
+
+    def _learn(self, sender: int, hardware: bytes, may_create: bool, now: float) -> bool:
+        """RFC 826's merge; then let those go who waited for it. Says whether the table changed."""
+        neighbour = self._neighbours.get(sender)
+        if neighbour is not None and neighbour.header is not None and now >= neighbour.expires_at:
+            self._forget(neighbour)
+            neighbour = None
+        if neighbour is None:
+            if not may_create:
+                return False
+            neighbour = self._create(sender)
+        neighbour.header = HEADER.pack(hardware, self._mac, TYPE_IPV4)
+        neighbour.expires_at = now + LIFETIME
+        neighbour.refresh_at = now + REFRESH_AGE
+        neighbour.refreshes = 0
+        waiting, neighbour.waiting = neighbour.waiting, None
+        self._pending.pop(sender, None)
+        for one in waiting or ():
+            packet = memoryview(one.packet)
+            self._outgoing.send_frame(neighbour.header, packet, 0, len(packet), rules.S31_RELEASE)
+        return True
+
+    # ── send ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def header_for(self, address: int, now: float) -> bytes | None:
+        """The fast path's question: the Ethernet header toward a neighbour that is known and needs nothing else."""
+        neighbour = self._neighbours.get(address)
+        if neighbour is None or now >= neighbour.refresh_at or neighbour.header is None:
+            return None
+        if neighbour is not self._latest:
+            self._touch(neighbour)
+        return neighbour.header
+
+    def send(
+        self, packet: memoryview, start: int, end: int, address: int, now: float, because: Rule, quote: bytes | None
+    ) -> bool:
+        """Send an IPv4 packet to a neighbour, now or when it answers. False if it was given up a moment ago (S31)."""
+        neighbour = self._neighbours.get(address)
+        if neighbour is not None and now >= neighbour.expires_at:
+            self._expire(neighbour)
+            neighbour = None
+        if neighbour is None:
+            neighbour = self._create(address)
+            neighbour.waiting = deque((Waiting(bytes(packet[start:end]), quote, because),))
+            self._ask(neighbour, now, rules.S31_ASK)
+            return True
+        self._touch(neighbour)
+        if neighbour.header is not None:
+            self._outgoing.send_frame(neighbour.header, packet, start, end, because)
+            if now >= neighbour.refresh_at:
+                self._refresh(neighbour, now)
+            return True
+        if neighbour.waiting is None:
+            return False
+        self._wait(neighbour, Waiting(bytes(packet[start:end]), quote, because))
+        return True
+
+    def _wait(self, neighbour: Neighbour, one: Waiting) -> None:
+        queue = neighbour.waiting
+        assert queue is not None
+        if len(queue) >= self._queue_limit:
+            queue.popleft()
+            self._refuse(rules.S31_QUEUE_FULL, {"neighbour": dotted(neighbour.address), "waiting": len(queue) + 1})
+        queue.append(one)
+
+    def _ask(self, neighbour: Neighbour, now: float, because: Rule) -> None:
+        """Broadcast a request, and expect the answer within a second."""
+        neighbour.requests += 1
+        neighbour.due = now + REQUEST_INTERVAL
+        self._pending.pop(neighbour.address, None)
+        self._pending[neighbour.address] = neighbour
+        self._request(BROADCAST, neighbour.address, because)
+
+    def _refresh(self, neighbour: Neighbour, now: float) -> None:
+        """Ask a neighbour in use whether it is still there, before its entry expires (RFC 1122 2.3.2.1 (2))."""
+        if neighbour.refreshes == REQUESTS:
+            neighbour.refresh_at = neighbour.expires_at
+            return
+        neighbour.refreshes += 1
+        neighbour.refresh_at = now + REQUEST_INTERVAL
+        assert neighbour.header is not None
+        self._request(neighbour.header[:HARDWARE_LENGTH], neighbour.address, rules.S31_REFRESH)
+
+    # ── tick ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def deadline(self) -> float:
+        """When ``tick`` is next due; infinity if never."""
+        for neighbour in self._pending.values():
+            return min(neighbour.due, self._announce_at)
+        return self._announce_at
+
+    def tick(self, now: float) -> list[bytes]:
+        """Do what is due. Returns what is to be quoted in host-unreachable errors, one for each source that waited."""
+        if now >= self._announce_at:
+            self._announce_at = NEVER
+            self._announce(rules.S7_ANNOUNCE)
+        unreachable: list[bytes] = []
+        while self._pending:
+            neighbour = next(iter(self._pending.values()))
+            if now < neighbour.due:
+                break
+            if neighbour.waiting is None:  # the negative second is over
+                self._forget(neighbour)
+            elif neighbour.requests < REQUESTS:
+                self._ask(neighbour, neighbour.due, rules.S31_RETRY)
+            else:
+                unreachable += self._give_up(neighbour)
+        return unreachable
+
+    def _give_up(self, neighbour: Neighbour) -> list[bytes]:
+        """One second after the last request: who waited is told, and who comes within a second is refused."""
+        quotes: dict[bytes, bytes] = {}
+        for one in neighbour.waiting or ():
+            if one.quote is not None:
+                quotes.setdefault(one.quote[12:16], one.quote)
+            self._refuse(rules.S31_GIVE_UP, {"neighbour": dotted(neighbour.address), "length": len(one.packet)})
+        neighbour.waiting = None
+        neighbour.due += NEGATIVE_SECONDS
+        del self._pending[neighbour.address]
+        self._pending[neighbour.address] = neighbour
+        return list(quotes.values())
+
+    # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _create(self, address: int) -> Neighbour:
+        if len(self._neighbours) >= self._table_limit:
+            oldest = next(iter(self._neighbours.values()))
+            self._forget(oldest)
+            detail = {"neighbour": dotted(oldest.address), "waiting": len(oldest.waiting or ())}
+            self._state(rules.S31_TABLE_FULL, detail)
+        neighbour = self._latest = self._neighbours[address] = Neighbour(address)
+        return neighbour
+
+    def _touch(self, neighbour: Neighbour) -> None:
+        """The neighbour is used: it is the last now to give way."""
+        if neighbour is not self._latest:
+            del self._neighbours[neighbour.address]
+            self._neighbours[neighbour.address] = self._latest = neighbour
+
+    def _forget(self, neighbour: Neighbour) -> None:
+        del self._neighbours[neighbour.address]
+        self._pending.pop(neighbour.address, None)
+        if neighbour is self._latest:
+            self._latest = None
+
+    def _expire(self, neighbour: Neighbour) -> None:
+        self._forget(neighbour)
+        self._state(rules.S31_EXPIRE, {"neighbour": dotted(neighbour.address)})
+
+    # ── packets ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _announce(self, because: Rule) -> None:
+        """A request for our own address, to all (RFC 5227 2.3)."""
+        self._request(BROADCAST, self._address, because)
+
+    def _request(self, destination: bytes, target: int, because: Rule) -> None:
+        self._emit(destination, REQUEST, NOTHING, target, because)
+
+    def _reply(self, destination: bytes, target: int, because: Rule) -> None:
+        self._emit(destination, REPLY, destination, target, because)
+
+    def _emit(self, destination: bytes, operation: int, target_hardware: bytes, target: int, because: Rule) -> None:
+        outgoing = self._outgoing
+        packet = memoryview(
+            PACKET.pack(
+                HARDWARE_ETHERNET,
+                TYPE_IPV4,
+                HARDWARE_LENGTH,
+                PROTOCOL_LENGTH,
+                operation,
+                self._mac,
+                self._address,
+                target_hardware,
+                target,
+            )
+        )
+        outgoing.send_frame(HEADER.pack(destination, self._mac, TYPE_ARP), packet, 0, PACKET_LENGTH, because)
+
+    def _refuse(self, rule: Rule, detail: dict[str, object]) -> None:
+        if self._outgoing.noting:
+            self._outgoing.note(NoteKind.DROPPED, rule, detail)
+
+    def _state(self, rule: Rule, detail: dict[str, object]) -> None:
+        if self._outgoing.noting:
+            self._outgoing.note(NoteKind.STATE, rule, detail)
+
+
+__all__ = ["HEADER_LENGTH", "PACKET", "PACKET_LENGTH", "Arp"]

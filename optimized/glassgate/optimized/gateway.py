@@ -1,0 +1,170 @@
+"""The gateway: all layers put together, and its two sets of doors.
+
+For a driver, in batches over buffers that it owns:
+
+    start · receive_frames(buffer, bounds) · room / receive_stream(count) · receive_datagram · flow_opened · flow_closed
+    · tick. What leaves is in ``outgoing``: records in ``flow``, frames and bounds in ``frames``, wishes in ``effects``.
+
+For everybody else, ``InProcess``: the contract (``glassgate.contract.Gateway``), an event in, a list of effects out.
+
+Same contract as the reference's ``gateway.py``. Departures:
+
+1. **The batch is the unit.** What a single packet does not need (the clock, timers, the control plane's counters) is
+   asked once a batch. 64 packets a batch: 0.5 µs a packet less than an event each. Guard:
+   ``test_optimized_gateway.py``, the same packets in one batch and one by one.
+2. **The contract's doors copy what comes in**, once, into a buffer that may be written: the data belongs to the caller
+   and may be read-only. Guard: the same file, with read-only views at odd offsets, and buffers overwritten with 0xA5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from glassgate.contract import Effect, Entropy, FlowEvent, GatewayConfig, Port, rules
+from glassgate.optimized.addresses import Addresses
+from glassgate.optimized.arp import Arp
+from glassgate.optimized.buffers import Buffer, Outgoing, WorkBuffer
+from glassgate.optimized.forwarding import Forwarding
+from glassgate.optimized.framing import TAILROOM
+from glassgate.optimized.icmp import Icmp
+from glassgate.optimized.local import Local
+from glassgate.optimized.output import Output
+from glassgate.optimized.tunnel import Flow, Tunnel
+
+NEVER = float("inf")
+
+
+class BatchGateway:
+    """The gateway as a driver sees it."""
+
+    def __init__(self, config: GatewayConfig, entropy: Entropy, *, recording: bool = False) -> None:
+        addresses = Addresses(config.internal)
+        self.outgoing = Outgoing(recording=recording, noting=config.notes)
+        self.tunnel = Tunnel(config, entropy, addresses, self.outgoing)
+        self._arp = Arp(config, addresses, self.outgoing)
+        output = Output(self.outgoing, self._arp, self.tunnel, config.internal.mtu, entropy)
+        icmp = Icmp(config.limits, addresses, self.outgoing, output, config.services.icmp_echo)
+        self._local = Local(config, self.outgoing, output, icmp)
+        self.forwarding = Forwarding(config, addresses, self.outgoing, self._arp, self.tunnel, icmp, self._local)
+        self._datagram = bytearray(0x10000 + TAILROOM)
+
+    def start(self, now: float) -> None:
+        """Begin: announce ourselves inside, and bring the tunnel up."""
+        self._arp.start(now)
+        self.tunnel.start(now)
+
+    def receive_frames(self, buffer: memoryview, bounds: Iterable[tuple[int, int]], now: float) -> None:
+        """Take frames of the internal network. They are written over; nothing of ``buffer`` is kept."""
+        if now >= self.deadline:
+            self.tick(now)
+        self.forwarding.upstream(buffer, bounds, now)
+        self.tunnel.report(now)
+
+    def room(self) -> memoryview:
+        """Where the driver receives the stream to."""
+        return self.tunnel.stream.room()
+
+    def receive_stream(self, count: int, now: float) -> bool:
+        """``count`` octets of the stream lie in ``room()``. True if frames must be sent before the rest is taken."""
+        if now >= self.deadline:
+            self.tick(now)
+        if self.tunnel.flow is not Flow.OPEN:
+            return False
+        self.tunnel.stream.received(count)
+        is_full = self.forwarding.downstream(now)
+        self.tunnel.report(now)
+        return is_full
+
+    def receive_datagram(self, datagram: Buffer, now: float) -> None:
+        """Take one datagram of a tunnel over UDP: one record (empty ones are ignored)."""
+        if now >= self.deadline:
+            self.tick(now)
+        length = len(datagram)
+        if self.tunnel.flow is not Flow.OPEN or not length:
+            return
+        self._datagram[0:length] = datagram
+        self.forwarding.receive_record(self._datagram, memoryview(self._datagram), 0, length, now)
+        self.tunnel.report(now)
+
+    def flow_opened(self, now: float) -> None:
+        """The tunnel's transport is connected."""
+        self.tick(now)
+        self.tunnel.flow_opened(now)
+
+    def flow_closed(self, now: float) -> None:
+        """The tunnel's transport is gone, or could not be had."""
+        self.tick(now)
+        self.tunnel.flow_closed(now)
+
+    def tick(self, now: float) -> None:
+        """Do all that is due by ``now``."""
+        for quote in self._arp.tick(now):
+            self.forwarding.host_unreachable(quote, rules.S31_GIVE_UP, now)
+        self._local.tick(now)
+        self.tunnel.tick(now)
+
+    @property
+    def deadline(self) -> float:
+        """When ``tick`` is next due; infinity if never."""
+        return min(self._arp.deadline, self._local.deadline, self.tunnel.deadline)
+
+
+class InProcess:
+    """The contract's Gateway on top of the batches: one event in, its effects out."""
+
+    def __init__(self, config: GatewayConfig, entropy: Entropy) -> None:
+        self.batch = BatchGateway(config, entropy, recording=True)
+        self._is_stream = config.tunnel.proto == "tcp"
+        self._arrival = WorkBuffer()
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin."""
+        self.batch.start(now)
+        return self.batch.outgoing.take_effects()
+
+    def receive(self, port: Port, data: bytes | bytearray | memoryview, now: float) -> list[Effect]:
+        """Take a frame, a piece of the stream or a datagram."""
+        assert port is not Port.EXTERNAL, "this configuration has no external port"
+        if port is Port.INTERNAL:
+            self._receive_frame(data, now)
+        elif self._is_stream:
+            self._receive_stream(memoryview(data), now)
+        else:
+            self.batch.receive_datagram(data, now)
+        return self.batch.outgoing.take_effects()
+
+    def flow(self, event: FlowEvent, now: float) -> list[Effect]:
+        """Take the news that the transport opened or closed."""
+        if event is FlowEvent.OPENED:
+            self.batch.flow_opened(now)
+        else:
+            self.batch.flow_closed(now)
+        return self.batch.outgoing.take_effects()
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do all that is due by ``now``."""
+        self.batch.tick(now)
+        return self.batch.outgoing.take_effects()
+
+    @property
+    def deadline(self) -> float | None:
+        """When ``tick`` is next due; None if nothing is pending."""
+        deadline = self.batch.deadline
+        return None if deadline == NEVER else deadline
+
+    def _receive_frame(self, data: Buffer, now: float) -> None:
+        length = len(data)
+        arrival = self._arrival
+        if length > len(arrival.octets):  # no interface carries it; a longer buffer is only needed here
+            arrival.__init__(length)  # type: ignore[misc]
+        arrival.octets[0:length] = data
+        self.batch.receive_frames(arrival.view, ((0, length),), now)
+
+    def _receive_stream(self, data: memoryview, now: float) -> None:
+        taken = 0
+        while taken < len(data):
+            room = self.batch.room()
+            count = min(len(room), len(data) - taken)
+            room[:count] = data[taken : taken + count]
+            taken += count
+            self.batch.receive_stream(count, now)

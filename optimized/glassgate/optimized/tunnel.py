@@ -1,0 +1,343 @@
+"""The tunnel: is it up, with which keys, over which flow; and what is a record that is no data for us?
+
+Below: ``framing.py``, ``data_channel.py``. Beside it: the control plane (``glassgate.reference.openvpn.client``), which
+runs once a session and hands out keys. Above: ``forwarding.py``.
+Standards: PROTOCOL 1, 2, 10, 15, 16; seed "Tunnel setup".
+
+    CLOSED ──due──▶ OPENING ──opened──▶ OPEN        any ──closed, or a record that is fatal──▶ CLOSED, with back-off
+
+Same contract as the reference's ``tunnel.py``. Departures:
+
+1. **Keys by the first octet of a record**: opcode and key id together are the key of one dictionary, so one access
+   says whether a record is data, and which key opens it: 0.05 µs for 0.2. Guard: ``test_optimized_tunnel.py``.
+2. **The control plane is told once a batch** what was sent and received, not once a packet. Its timers count seconds.
+   Guard: the same file.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from ipaddress import IPv4Interface
+
+from glassgate.contract import ConfigError, Entropy, GatewayConfig, NoteKind, Rule, Session, rules
+from glassgate.optimized.addresses import Addresses
+from glassgate.optimized.buffers import Outgoing
+from glassgate.optimized.data_channel import OCC_MAGIC, P_DATA_V1, P_DATA_V2, PING, OpeningKey, SealingKey
+from glassgate.optimized.framing import StreamBuffer
+from glassgate.reference.openvpn import client as control
+from glassgate.reference.openvpn.profile import Profile, ProfileError
+
+FIRST_OPCODE = 3
+LAST_OPCODE = 11
+RECORD_EXCESS = 268
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 60.0
+RENEGOTIATE_AT = 0xFF000000
+NEVER = float("inf")
+DEFAULT_MTU = 1500
+EXIT = OCC_MAGIC + b"\x06"
+
+
+class Flow(Enum):
+    """The transport under the tunnel."""
+
+    CLOSED = "closed"
+    OPENING = "opening"
+    OPEN = "open"
+
+
+class Tunnel:
+    """One tunnel. It is up while ``sealing`` is a key."""
+
+    __slots__ = (
+        "_addresses",
+        "_candidates",
+        "_client",
+        "_delay",
+        "_is_renegotiating",
+        "_is_stream",
+        "_outgoing",
+        "_received_octets",
+        "_reopen_at",
+        "_reported_octets",
+        "_session",
+        "flow",
+        "longest_record",
+        "mssfix",
+        "mtu",
+        "opening",
+        "remote",
+        "sealing",
+        "stream",
+    )
+
+    def __init__(self, config: GatewayConfig, entropy: Entropy, addresses: Addresses, outgoing: Outgoing) -> None:
+        self._addresses = addresses
+        self._outgoing = outgoing
+        self._session = config.tunnel.session
+        self._client = None if config.tunnel.ovpn is None else control.Client(_profile(config.tunnel.ovpn), entropy)
+        self._is_stream = config.tunnel.proto == "tcp"
+        self.flow = Flow.CLOSED
+        self.stream = StreamBuffer()
+        self.opening: dict[int, OpeningKey] = {}
+        """Keys to receive with, by a data record's first octet."""
+        self.sealing: SealingKey | None = None
+        """The key to send with; None while the tunnel is down."""
+        self._candidates: dict[int, SealingKey] = {}
+        self.mtu = DEFAULT_MTU
+        self.mssfix: int | None = None
+        self.longest_record = self.mtu + RECORD_EXCESS
+        self.remote = 0
+        """Which of the profile's remotes the next flow is to reach."""
+        self._reopen_at = NEVER
+        self._delay = FIRST_DELAY
+        self._received_octets = -1
+        self._reported_octets = 0
+        self._is_renegotiating = False
+        if self._session is not None:
+            self._configure(self._session.address, self._session.mtu, None)
+
+    # ── the flow ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self, now: float) -> None:
+        """With keys that are known the tunnel is up at once, its flow counts as open; else ask for the flow."""
+        if self._session is None:
+            self._open(rules.S2_OPEN_FLOW)
+            return
+        self.flow = Flow.OPEN
+        self._use_session(self._session)
+        self._state(rules.S2_ESTABLISHED, {"key_id": self._session.key_id})
+
+    def _use_session(self, session: Session) -> None:
+        self.sealing = SealingKey(
+            self._outgoing,
+            session.cipher,
+            session.key_id,
+            session.peer_id,
+            session.send.key,
+            session.send.implicit_iv,
+            next_packet_id=session.send.next_packet_id,
+            is_stream=self._is_stream,
+        )
+        self._receive_with(OpeningKey(session.cipher, session.key_id, session.receive.key, session.receive.implicit_iv))
+
+    def flow_opened(self, now: float) -> None:
+        """The transport is connected."""
+        if self.flow is not Flow.OPENING:
+            return
+        self.flow = Flow.OPEN
+        self._state(rules.S2_FLOW_OPENED, {})
+        if self._client is not None:
+            self._perform(self._client.start(now, self.remote), now)
+
+    def flow_closed(self, now: float) -> None:
+        """The transport is gone, or could not be had."""
+        if self.flow is not Flow.CLOSED:
+            rule = rules.S4_FLOW_LOST if self.flow is Flow.OPEN else rules.S2_REFUSED
+            self._lose(rule, now, {})
+
+    def refuse_record(self, rule: Rule, start: int, end: int, now: float) -> None:
+        """A record that cannot be right: fatal over a stream, dropped where records are datagrams (S26)."""
+        detail: dict[str, object] = {"length": end - start}
+        if self._outgoing.noting:
+            self._outgoing.note(NoteKind.DROPPED, rule, detail)
+        if self._is_stream:
+            self.fail(rule, now)
+
+    def fail(self, rule: Rule, now: float) -> None:
+        """Give the flow up: it is reset, not left open (S3_RESET_LOST_FLOW)."""
+        self._outgoing.drop_flow()
+        self._outgoing.close_flow(rule)
+        self._lose(rule, now, {})
+
+    def _open(self, because: Rule) -> None:
+        self.flow = Flow.OPENING
+        self._reopen_at = NEVER
+        self._outgoing.open_flow(because)
+
+    def _lose(self, rule: Rule, now: float, detail: dict[str, object], least_delay: float = 0.0) -> None:
+        """All that belonged to the flow ends with it (S4)."""
+        self.flow = Flow.CLOSED
+        self._outgoing.drop_flow()
+        self.stream.clear()
+        self.opening.clear()
+        self._candidates.clear()
+        had_keys = self.sealing is not None
+        self.sealing = None
+        self._received_octets = -1
+        delay = max(self._delay, least_delay)
+        self._reopen_at = now + delay
+        self._delay = min(self._delay * 2, LONGEST_DELAY)
+        self._state(rule, {**detail, "retry_after": delay})
+        if had_keys and self._session is not None:
+            self._state(rules.S4_KEYS_END, {})
+
+    # ── records ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def seal(self, packet: memoryview, start: int, end: int, now: float, because: Rule) -> Rule | None:
+        """Send one inner packet, or say why not."""
+        if self.sealing is None:
+            return rules.S4_TUNNEL_DOWN
+        return self.sealing.seal(packet, start, end, because)
+
+    def receive_record(self, octets: bytearray, start: int, end: int, now: float) -> None:
+        """Take a record whose first octet names no key of ours (S26, S27)."""
+        opcode = octets[start] >> 3
+        if not FIRST_OPCODE <= opcode <= LAST_OPCODE:
+            self.refuse_record(rules.S26_OPCODE, start, end, now)
+        elif opcode in (P_DATA_V1, P_DATA_V2):
+            self._note(NoteKind.DROPPED, rules.S26_UNKNOWN_KEY, {"opcode": opcode, "key_id": octets[start] & 7})
+        elif self._client is None:
+            self._note(NoteKind.DROPPED, rules.S27_CONTROL, {"opcode": opcode})
+        else:
+            self._note(NoteKind.DELIVERED, rules.S27_CONTROL, {"opcode": opcode})
+            self._perform(self._client.receive(bytes(octets[start:end]), now), now)
+
+    def receive_message(self, payload: memoryview) -> bool:
+        """Whether an authentic payload is a message of OpenVPN itself, a ping for one: taken then (S27)."""
+        if payload == PING:
+            self._note(NoteKind.DELIVERED, rules.S27_PING, {})
+            return True
+        if payload[: len(OCC_MAGIC)] == OCC_MAGIC:
+            self._note(NoteKind.DELIVERED, rules.S27_OCC, {"length": len(payload)})
+            return True
+        return False
+
+    def record_opened(self, octets: int) -> None:
+        """A record was authentic."""
+        self._received_octets = max(self._received_octets, 0) + octets
+
+    # ── the control plane ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def report(self, now: float) -> None:
+        """Tell the control plane what the batch received and sent; begin a new key long before ids run out (S24)."""
+        client, sealing = self._client, self.sealing
+        if client is None:
+            return
+        if self._received_octets >= 0:
+            client.data_received(now, self._received_octets)
+            self._received_octets = -1
+        if sealing is None:
+            return
+        if sealing.octets != self._reported_octets:
+            client.data_sent(now, sealing.octets - self._reported_octets)
+            self._reported_octets = sealing.octets
+        if sealing.packet_id > RENEGOTIATE_AT and not self._is_renegotiating:
+            self._is_renegotiating = True
+            self._perform(client.renegotiate(now), now)
+
+    def stop(self, now: float) -> None:
+        """Leave politely: what the control plane has to say goes out."""
+        if self._client is not None and self.flow is Flow.OPEN:
+            self._perform(self._client.stop(now), now)
+
+    @property
+    def deadline(self) -> float:
+        """When ``tick`` is next due; infinity if never."""
+        if self.flow is Flow.OPEN and self._client is not None:
+            deadline = self._client.deadline
+            return NEVER if deadline is None else deadline
+        return self._reopen_at
+
+    def tick(self, now: float) -> None:
+        """Do what is due: open the flow again, or what the control plane has to do."""
+        if now >= self._reopen_at:
+            self._open(rules.S2_RETRY)
+        elif self.flow is Flow.OPEN and self._client is not None:
+            deadline = self._client.deadline
+            if deadline is not None and now >= deadline:
+                self._perform(self._client.tick(now), now)
+
+    def _perform(self, outputs: list[control.ClientOutput], now: float) -> None:
+        """Do what the control plane asks for, in order."""
+        for output in outputs:
+            match output:
+                case control.SendPacket(packet, because):
+                    self._outgoing.append_record(packet, self._is_stream, because)
+                case control.SendPing():
+                    self._seal_message(PING, rules.S24_PING, now)
+                case control.SendExit():
+                    self._seal_message(EXIT, rules.S27_OCC, now)
+                case control.InstallKey():
+                    self._install(output)
+                case control.UseKey(key_id):
+                    self._use(key_id)
+                case control.DropKey(key_id):
+                    self._drop_key(key_id)
+                case control.Configured(address, mtu, mssfix):
+                    self._configure(address, mtu, mssfix)
+                case control.Report(because, detail):
+                    self._state(because, detail)
+                case control.Failed():
+                    self._end(output, now)
+
+    def _seal_message(self, message: bytes, because: Rule, now: float) -> None:
+        """A message of OpenVPN itself. It counts as sent, but not as octets of the user's (PROTOCOL 13)."""
+        sealing, client = self.sealing, self._client
+        if sealing is None or client is None:
+            return
+        sealing.seal(memoryview(message), 0, len(message), because)
+        sealing.octets -= len(message)
+        client.data_sent(now, 0)
+
+    def _install(self, key: control.InstallKey) -> None:
+        self._candidates[key.key_id] = SealingKey(
+            self._outgoing,
+            key.cipher,
+            key.key_id,
+            key.peer_id,
+            key.send_key,
+            key.send_implicit_iv,
+            is_stream=self._is_stream,
+        )
+        self._receive_with(OpeningKey(key.cipher, key.key_id, key.receive_key, key.receive_implicit_iv))
+
+    def _receive_with(self, key: OpeningKey) -> None:
+        """Both opcodes name the same key (S27_TWO_KEYS: others may stand beside it)."""
+        self.opening[P_DATA_V1 << 3 | key.key_id] = key
+        self.opening[P_DATA_V2 << 3 | key.key_id] = key
+
+    def _use(self, key_id: int) -> None:
+        was_down = self.sealing is None
+        self.sealing = self._candidates[key_id]
+        self._reported_octets = 0
+        self._is_renegotiating = False
+        self._delay = FIRST_DELAY
+        if was_down:
+            self._state(rules.S2_ESTABLISHED, {"key_id": key_id})
+
+    def _drop_key(self, key_id: int) -> None:
+        self._candidates.pop(key_id, None)
+        self.opening.pop(P_DATA_V1 << 3 | key_id, None)
+        self.opening.pop(P_DATA_V2 << 3 | key_id, None)
+
+    def _configure(self, address: IPv4Interface, mtu: int, mssfix: int | None) -> None:
+        self._addresses.set_tunnel(address)
+        self.mtu = mtu
+        self.mssfix = mssfix
+        self.longest_record = mtu + RECORD_EXCESS
+
+    def _end(self, failed: control.Failed, now: float) -> None:
+        """The control plane gives the session up: close, and come again if it may."""
+        if failed.next_remote:
+            self.remote += 1
+        self._outgoing.close_flow(failed.because)
+        self._lose(failed.because, now, {"reason": failed.reason, "retry": failed.retry}, failed.delay)
+        if not failed.retry:
+            self._reopen_at = NEVER
+
+    # ── notes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _state(self, rule: Rule, detail: dict[str, object]) -> None:
+        self._note(NoteKind.STATE, rule, detail)
+
+    def _note(self, kind: NoteKind, rule: Rule, detail: dict[str, object]) -> None:
+        if self._outgoing.noting:
+            self._outgoing.note(kind, rule, detail)
+
+
+def _profile(text: str) -> Profile:
+    try:
+        return Profile.parse(text, "tunnel.ovpn")
+    except ProfileError as error:
+        raise ConfigError("tunnel.ovpn", str(error)) from None
