@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from glassgate.conformance import model, profile, report, runner
+from glassgate.conformance import export, model, profile, report, runner
 from glassgate.conformance.subjects import discovery
 from glassgate.conformance.subjects.exec_ import Exec
 from glassgate.conformance.subjects.in_process import DEFAULT_LIMIT, InProcess
@@ -25,8 +25,8 @@ class _OutputFile(click.Path):
     def __init__(self) -> None:
         super().__init__(path_type=Path, dir_okay=False, writable=True)
 
-    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.absolute().parent.is_dir():
             self.fail(f"{path}: its folder does not exist", param, ctx)
         return path
@@ -43,6 +43,12 @@ class _OutputFile(click.Path):
 @click.option("--timeout", default=DEFAULT_LIMIT, show_default=True, help="Seconds that one answer may take.")
 @click.option("--failures", default=10, show_default=True, help="How many failures are shown in full.")
 @click.option("--junit", type=_OutputFile(), metavar="FILE", help="Write JUnit XML.")
+@click.option(
+    "--pcapng",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a capture of each failure.",
+)
 @click.option("--json", "json_file", type=_OutputFile(), metavar="FILE", help="Write everything as JSON.")
 def check(
     names: tuple[str, ...],
@@ -55,6 +61,7 @@ def check(
     timeout: float,
     failures: int,
     junit: Path | None,
+    pcapng: Path | None,
     json_file: Path | None,
 ) -> int:
     """Judge gateways by the vectors: installed ones by NAME (or all), others by --exec.
@@ -71,7 +78,7 @@ def check(
     except (runner.SelectionError, profile.ProfileError, discovery.SubjectError) as error:
         raise click.UsageError(str(error)) from None
     console = Console(highlight=False, width=None if Console().is_terminal else NOT_TERMINAL_WIDTH)
-    runs = []
+    runs: list[runner.Run] = []
     try:
         for subject in subjects:
             runs.append(_run(subject, chosen, declared, console))
@@ -83,6 +90,8 @@ def check(
         if path is not None:
             with path.open("w", encoding="utf-8") as file:
                 write(runs, file)
+    if pcapng is not None:
+        _write_captures(runs, pcapng)
     return 0 if all(run.is_good for run in runs) else NOT_GOOD
 
 
@@ -125,3 +134,14 @@ def _load(paths: tuple[Path, ...]) -> tuple[model.VectorFile, ...]:
     return model.load_all(
         [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
     )
+
+
+def _write_captures(runs: list[runner.Run], folder: Path) -> None:
+    """A capture of each vector that did not go well; where there are several subjects, each has a folder."""
+    for run in runs:
+        place = folder / run.subject if len(runs) > 1 else folder
+        place.mkdir(parents=True, exist_ok=True)
+        for result in run.results:
+            if not result.status.is_good and result.steps:
+                with (place / f"{result.vector.id}.pcapng").open("wb") as file:
+                    export.write_result(result, file)

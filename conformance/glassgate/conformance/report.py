@@ -71,7 +71,10 @@ def tell(run: Run, console: Console, *, most_failures: int = 10) -> None:
     """Print one run: what went wrong in full, then the table, then the verdict in a line."""
     bad = [result for result in run.results if not result.status.is_good]
     for result in bad[:most_failures]:
-        console.print(failure(result))
+        if console.is_terminal:
+            console.print(failure(result))
+        else:
+            console.out(as_text(result), end="", highlight=False)
         console.print()
     if len(bad) > most_failures:
         console.print(f"… and {len(bad) - most_failures} more (--failures N shows more, --json FILE has all)")
