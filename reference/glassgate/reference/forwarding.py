@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from glassgate.contract import Note, Rule, rules
-from glassgate.reference import addresses, fragments, icmp, ipv4, options
+from glassgate.reference import addresses, fragments, icmp, ipv4, mss, options
 from glassgate.reference.addresses import Attached
 from glassgate.reference.ipv4 import Packet
 from glassgate.reference.notes import dropped
@@ -156,8 +156,11 @@ def refuse_options(packet: Packet) -> Refusal | Note | None:
     return None
 
 
-def onward(packet: Packet, mtu: int, is_way_open: bool) -> Ready | Refusal | Note:
-    """Make a packet ready to leave where packets of at most ``mtu`` octets can, or refuse it."""
+def onward(packet: Packet, mtu: int, is_way_open: bool, mssfix: int | None) -> Ready | Refusal | Note:
+    """Make a packet ready to leave where packets of at most ``mtu`` octets can, or refuse it.
+
+    ``mssfix`` is the largest TCP segment size that a SYN may announce on its way through, None for any.
+    """
     if packet.is_fragment and fragments.is_too_long(packet):
         return dropped(rules.S12_TOO_LONG, fragment_offset=packet.fragment_offset, length=len(packet.payload))
     if packet.time_to_live <= 1:
@@ -166,13 +169,16 @@ def onward(packet: Packet, mtu: int, is_way_open: bool) -> Ready | Refusal | Not
         return Refusal(dropped(rules.S4_TUNNEL_DOWN, destination=packet.destination), icmp.NETWORK_UNREACHABLE)
     if packet.total_length > mtu and packet.dont_fragment:
         return Refusal(dropped(rules.S22_DF, total_length=packet.total_length, mtu=mtu), icmp.fragmentation_needed(mtu))
-    pieces = tuple(fragments.fragment(ipv4.decremented(packet), mtu))
-    return Ready(pieces, _shape(packet, len(pieces)))
+    clamped = packet if mssfix is None else mss.clamp(packet, mssfix)
+    pieces = tuple(fragments.fragment(ipv4.decremented(clamped), mtu))
+    return Ready(pieces, _shape(packet, clamped is packet, len(pieces)))
 
 
-def _shape(packet: Packet, pieces: int) -> tuple[Rule, ...]:
+def _shape(packet: Packet, is_payload_kept: bool, pieces: int) -> tuple[Rule, ...]:
     """The rules by which the packet keeps or changes its shape."""
     path = [rules.S17_DECREMENT, rules.S18_UNCHANGED, rules.S19_ANY_PROTOCOL]
+    if not is_payload_kept:
+        path.append(rules.S23_MSSFIX)
     if packet.options:
         path.append(rules.S18_OPTIONS_KEPT if pieces == 1 else rules.S21_OPTIONS)
     if packet.is_fragment:

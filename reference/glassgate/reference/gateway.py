@@ -17,8 +17,10 @@ from enum import StrEnum
 from ipaddress import IPv4Address
 
 from glassgate.contract import (
+    ConfigError,
     Effect,
     Entropy,
+    ExternalOs,
     ExternalStack,
     FlowEvent,
     GatewayConfig,
@@ -36,7 +38,10 @@ from glassgate.reference.fragments import Reassembly, TimedOut
 from glassgate.reference.icmp import TokenBucket
 from glassgate.reference.ipv4 import Packet
 from glassgate.reference.notes import Malformed, changed, delivered, dropped, forwarded
+from glassgate.reference.openvpn.client import Client
+from glassgate.reference.openvpn.profile import Profile, ProfileError
 from glassgate.reference.openvpn.tunnel import InnerPacket, OpenVpnTunnel
+from glassgate.reference.tcp.service import Outgoing, TcpService
 
 
 class Side(StrEnum):
@@ -58,8 +63,11 @@ class ReferenceGateway:
         self._neighbours = Neighbours(Port.INTERNAL, config.internal.mac, self._inside, config.limits)
         self._reassembly = Reassembly(config.limits)
         self._errors = TokenBucket(config.limits)
-        self._tunnel = OpenVpnTunnel(config.tunnel)
         self._identification = int.from_bytes(entropy(2), "big")
+        self._tcp = TcpService(config.services.tcp_echo, config.limits, entropy, config.notes)
+        profile = None if config.tunnel.ovpn is None else _profile(config.tunnel.ovpn)
+        client = None if profile is None else Client(profile, entropy)
+        self._tunnel = OpenVpnTunnel(config.tunnel, config.internal.address.network, client, profile)
 
     # ── the four doors ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -78,8 +86,9 @@ class ReferenceGateway:
 
     def flow(self, event: FlowEvent, now: float) -> list[Effect]:
         """Take the news that the flow opened or closed."""
+        effects = self.tick(now)
         news = self._tunnel.opened(now) if event is FlowEvent.OPENED else self._tunnel.closed(now)
-        return self.tick(now) + self._at_the_door(self._through_the_tunnel(news, now))
+        return effects + self._at_the_door(self._through_the_tunnel(news, now))
 
     def tick(self, now: float) -> list[Effect]:
         """Do all that is due by ``now``."""
@@ -88,8 +97,22 @@ class ReferenceGateway:
     @property
     def deadline(self) -> float | None:
         """When ``tick`` is next due."""
-        times = (self._neighbours.deadline, self._reassembly.deadline, self._tunnel.deadline)
+        times = (
+            self._neighbours.deadline,
+            self._reassembly.deadline,
+            self._tcp.deadline,
+            self._tunnel.deadline,
+        )
         return min((time for time in times if time is not None), default=None)
+
+    def stop(self, now: float) -> list[Effect]:
+        """Leave politely: a driver that ends transmits this, and then closes the flow."""
+        return self._at_the_door(self._through_the_tunnel(self._tunnel.stop(now), now))
+
+    @property
+    def remote(self) -> int:
+        """Which of the OpenVPN configuration's remotes the flow is to be opened to."""
+        return self._tunnel.remote
 
     def _at_the_door(self, steps: Iterable[Step]) -> list[Effect]:
         """Gather effects, and with each note on a packet's fate the rules that led there."""
@@ -109,12 +132,14 @@ class ReferenceGateway:
 
     def _start(self, now: float) -> Iterator[Step]:
         yield from self._neighbourhood(self._neighbours.start(now), now)
-        yield from self._through_the_tunnel(self._tunnel.start(True, now), now)
+        is_flow_open = self._config.tunnel.session is not None and isinstance(self._config.external, ExternalOs)
+        yield from self._through_the_tunnel(self._tunnel.start(is_flow_open, now), now)
 
     def _tick(self, now: float) -> Iterator[Step]:
         yield from self._neighbourhood(self._neighbours.tick(now), now)
         for over in self._reassembly.tick(now):
             yield from self._timed_out(over, now)
+        yield from self._segments(self._tcp.tick(now), now)
         yield from self._through_the_tunnel(self._tunnel.tick(now), now)
 
     # ── from inside ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,9 +199,9 @@ class ReferenceGateway:
     def _onward(self, packet: Packet, decision: Onward, came_from: Side, now: float) -> Iterator[Step]:
         """Forward a packet to the other side."""
         if came_from is Side.INSIDE:
-            ready = forwarding.onward(packet, self._tunnel.mtu, self._tunnel.is_up)
+            ready = forwarding.onward(packet, self._tunnel.mtu, self._tunnel.is_up, self._tunnel.mssfix)
         else:
-            ready = forwarding.onward(packet, self._config.internal.mtu, True)
+            ready = forwarding.onward(packet, self._config.internal.mtu, True, self._tunnel.mssfix)
         if not isinstance(ready, Ready):
             yield from self._refuse(ready, packet, now)
             return
@@ -225,6 +250,10 @@ class ReferenceGateway:
             yield from self._deliver_icmp(packet, now)
         elif packet.protocol == ipv4.PROTOCOL_UDP:
             yield from self._deliver_udp(packet, about, now)
+        elif packet.protocol == ipv4.PROTOCOL_TCP:
+            mtu = self._config.internal.mtu if self._inside.contains(packet.source) else self._tunnel.mtu
+            segments = self._tcp.receive(packet.payload, packet.source, packet.destination, mtu, now)
+            yield from self._segments(segments, now)
         else:
             yield from self._error(icmp.PROTOCOL_UNREACHABLE, about, about.destination, rules.L4_PROTOCOL, now)
             yield dropped(rules.L4_PROTOCOL, protocol=packet.protocol)
@@ -261,6 +290,21 @@ class ReferenceGateway:
         )
         yield from self._originate(answer, rules.L2_ECHO, now)
         yield delivered(rules.L2_ECHO, source=packet.source, length=len(packet.payload))
+
+    def _segments(self, outputs: Iterable[Outgoing | Note], now: float) -> Iterator[Step]:
+        """What TCP did; its segments leave with DF set, for it finds out the path's MTU (RFC 1191)."""
+        for output in outputs:
+            if isinstance(output, Note):
+                yield output
+                continue
+            segment = Packet(
+                source=output.source,
+                destination=output.destination,
+                protocol=ipv4.PROTOCOL_TCP,
+                payload=output.octets,
+                dont_fragment=True,
+            )
+            yield from self._originate(segment, output.because, now)
 
     # ── what the gateway says itself ─────────────────────────────────────────────────────────────────────────────────
 
@@ -364,3 +408,15 @@ class ReferenceGateway:
                 yield from self._error(icmp.HOST_UNREACHABLE, about, None, step.because, now)
             yield dropped(step.because, neighbour=step.neighbour, source=about.source)
         return has_left
+
+
+def _profile(text: str) -> Profile:
+    """Read the OpenVPN configuration file.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    try:
+        return Profile.parse(text)
+    except ProfileError as error:
+        raise ConfigError("tunnel.ovpn", str(error)) from error

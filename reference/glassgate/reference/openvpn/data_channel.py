@@ -46,7 +46,7 @@ REPLAY_WINDOW = 64
 
 PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
 OCC_MAGIC = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
-OCC_EXIT = 6
+OCC_EXIT = bytes([6])
 
 
 def opcode_of(record: bytes) -> int:
@@ -80,13 +80,13 @@ class SendingKey:
         self.next_packet_id = next_packet_id
 
     @property
-    def is_used_up(self) -> bool:
-        """Whether no packet id is left: nothing more may be sealed (S24)."""
-        return self.next_packet_id > LAST_PACKET_ID
+    def ids_left(self) -> int:
+        """How many packet ids are left. Without one, nothing more is sealed (S24)."""
+        return LAST_PACKET_ID + 1 - self.next_packet_id
 
     def seal(self, plaintext: bytes) -> bytes:
         """Make the record of one inner packet, under the next packet id."""
-        assert not self.is_used_up
+        assert self.ids_left > 0
         packet_id = PACKET_ID.pack(self.next_packet_id)
         self.next_packet_id += 1
         additional = self._header + packet_id if self._is_header_authentic else packet_id

@@ -16,18 +16,34 @@ given up; over UDP anybody may have sent it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network
 
-from glassgate.contract import CloseFlow, Effect, OpenFlow, Port, Rule, Session, Transmit, Tunnel, rules
+from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow, Port, Rule, Session, Transmit, Tunnel, rules
 from glassgate.reference.notes import Malformed, changed, delivered, dropped
 from glassgate.reference.openvpn import data_channel, framing
+from glassgate.reference.openvpn.client import (
+    Client,
+    ClientOutput,
+    Configured,
+    DropKey,
+    Failed,
+    InstallKey,
+    Report,
+    SendExit,
+    SendPacket,
+    SendPing,
+    UseKey,
+)
 from glassgate.reference.openvpn.data_channel import ReceivingKey, SendingKey
 from glassgate.reference.openvpn.framing import RecordReader
+from glassgate.reference.openvpn.profile import Profile
 
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
+DEFAULT_MTU = 1500  # OpenVPN options.c tun-mtu
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +116,24 @@ TRANSITIONS: Mapping[tuple[type[State], Event], type[State]] = {
 
 
 class OpenVpnTunnel:
-    """One tunnel, over one flow at a time."""
+    """One tunnel, over one flow at a time. ``client`` and ``profile`` are None where the configuration has the keys."""
 
-    def __init__(self, config: Tunnel) -> None:
-        self._is_stream = config.proto == "tcp"
+    def __init__(self, config: Tunnel, inside: IPv4Network, client: Client | None, profile: Profile | None) -> None:
+        self._proto = config.proto
+        self._inside = inside
+        self._client = client
+        self._profile = profile
         self._session: Session | None = config.session
         self._state: State = Waiting(None)
         self._delay = FIRST_DELAY
+        self.remote = 0
+        """Which of the profile's remotes the flow goes to."""
         self.address = config.session.address if config.session else None
-        self.mtu = config.session.mtu if config.session else 1500
+        """Our address in the tunnel; None until the server has pushed one."""
+        self.mtu = config.session.mtu if config.session else DEFAULT_MTU
+        """The largest inner packet, in octets (S23)."""
+        self.mssfix: int | None = None
+        """The largest TCP segment size that a passing SYN may announce, in octets; None: any."""
 
     @property
     def is_up(self) -> bool:
@@ -118,146 +143,284 @@ class OpenVpnTunnel:
     @property
     def ids_left(self) -> int:
         """How many records may still be sealed under the key in use."""
-        assert isinstance(self._state, Connected)
-        assert self._state.in_use is not None
-        return data_channel.LAST_PACKET_ID + 1 - self._state.in_use.sending.next_packet_id
+        return self._key_in_use.sending.ids_left
 
     @property
     def deadline(self) -> float | None:
         """When ``tick`` is next due."""
-        return self._state.due if isinstance(self._state, Waiting) else None
+        if isinstance(self._state, Waiting):
+            return self._state.due
+        return self._client.deadline if self._client and isinstance(self._state, Connected) else None
 
     def start(self, is_flow_open: bool, now: float) -> Iterator[Step]:
-        """Begin: with a flow that is open already, or by asking for one."""
+        """Begin: on a flow that is open already, or by asking for one."""
         self._state = Opening()
         if is_flow_open:
-            yield from self._opened(now)
+            yield from self.opened(now)
         else:
             yield OpenFlow(rules.S2_OPEN_FLOW)
 
     def opened(self, now: float) -> Iterator[Step]:
-        """The flow is connected."""
-        if (type(self._state), Event.OPENED) in TRANSITIONS:
-            yield from self._opened(now)
-        else:
+        """The flow is connected: fixed keys count at once, a client begins its handshake."""
+        if not self._move(Event.OPENED, Connected(self._new_reader())):
             yield changed(rules.S2_FLOW_OPENED, is_expected=False)
+            return
+        yield changed(rules.S2_FLOW_OPENED)
+        if self._session is not None:
+            self._install(_key_of_session(self._session))
+            yield from self._use(self._session.key_id)
+        elif self._client is not None:
+            yield from self._obey(self._client.start(now, self.remote), now)
 
     def closed(self, now: float) -> Iterator[Step]:
         """The flow has ended, or did not come about."""
-        if (type(self._state), Event.CLOSED) in TRANSITIONS:
-            yield from self._down(rules.S4_FLOW_LOST, now)
-        else:
+        if (type(self._state), Event.CLOSED) not in TRANSITIONS:
             yield changed(rules.S4_FLOW_LOST, is_expected=False)
+            return
+        if isinstance(self._state, Opening):
+            self._next_remote()
+        yield from self._down(Event.CLOSED, rules.S4_FLOW_LOST, now)
 
     def receive(self, octets: bytes, now: float) -> Iterator[Step]:
         """Take what arrived on the flow: a piece of the stream, or a datagram."""
         if not isinstance(self._state, Connected):
             yield dropped(rules.S4_FLOW_LOST, length=len(octets))
-            return
-        reader = self._state.reader
-        if reader is None:
+        elif self._state.reader is None:
             yield from self._datagram(octets, now)
-            return
-        reader.feed(octets)
-        try:
-            while isinstance(self._state, Connected) and (record := reader.next_record()) is not None:
-                yield from self._record(record, now)
-        except Malformed as malformed:
-            yield malformed.note()
-            yield from self._lose(malformed.rule, now)
-        if reader.octets_waiting and isinstance(self._state, Connected):
-            yield changed(rules.S3_INCOMPLETE, octets_waiting=reader.octets_waiting)
+        else:
+            yield from self._stream(self._state.reader, octets, now)
 
     def send(self, octets: bytes, because: Rule, now: float) -> Iterator[Step]:
         """Seal one inner packet and send its record (S24)."""
-        assert isinstance(self._state, Connected)
-        assert self._state.in_use is not None
-        yield self._transmit(self._state.in_use.sending.seal(octets), because)
+        yield self._transmit(self._key_in_use.sending.seal(octets), because)
+        if self._client is not None:
+            self._client.data_sent(now, len(octets))
+            if self._key_in_use.sending.next_packet_id == data_channel.RENEGOTIATE_PACKET_ID:
+                yield changed(rules.S24_RENEGOTIATE, next_packet_id=data_channel.RENEGOTIATE_PACKET_ID)
+                yield from self._obey(self._client.renegotiate(now), now)
 
     def tick(self, now: float) -> Iterator[Step]:
-        """Open the flow again when its time has come."""
+        """Open the flow again when its time has come, and let the client do what is due."""
         if isinstance(self._state, Waiting) and self._state.due is not None and self._state.due <= now:
-            self._state = Opening()
+            self._move(Event.DUE, Opening())
             yield OpenFlow(rules.S2_RETRY)
+        elif isinstance(self._state, Connected) and self._client is not None:
+            due = self._client.deadline
+            if due is not None and due <= now:
+                yield from self._obey(self._client.tick(now), now)
+
+    def stop(self, now: float) -> Iterator[Step]:
+        """Leave politely. The flow may be closed after it."""
+        if isinstance(self._state, Connected) and self._client is not None:
+            yield from self._obey(self._client.stop(now), now)
 
     # ── the flow ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _opened(self, now: float) -> Iterator[Step]:
-        reader = RecordReader(self.mtu) if self._is_stream else None
-        self._state = Connected(reader)
-        yield changed(rules.S2_FLOW_OPENED)
-        if self._session is not None:
-            key = _session_key(self._session)
-            self._state.keys[key.key_id] = self._state.in_use = key
-            yield changed(rules.S2_ESTABLISHED, key_id=key.key_id, address=self._session.address)
+    def _move(self, event: Event, state: State) -> bool:
+        """Change the state if the table allows it."""
+        if TRANSITIONS.get((type(self._state), event)) is not type(state):
+            return False
+        self._state = state
+        return True
+
+    def _new_reader(self) -> RecordReader | None:
+        """A stream's records begin with its first octet; datagrams need no reader."""
+        if self._profile is None:
+            return RecordReader(self.mtu) if self._proto == "tcp" else None
+        return RecordReader(DEFAULT_MTU) if self._profile.remotes[self.remote].proto == "tcp" else None
 
     def _lose(self, because: Rule, now: float) -> Iterator[Step]:
         """Give the flow up: it is reset, and opened again later (S3)."""
         yield CloseFlow(because)
-        yield from self._down(rules.S3_RESET_LOST_FLOW, now)
+        yield from self._down(Event.LOST, rules.S3_RESET_LOST_FLOW, now)
 
-    def _down(self, because: Rule, now: float) -> Iterator[Step]:
-        """There is no flow any more; neither are there keys."""
-        self._state = Waiting(now + self._delay)
-        yield changed(because, retry_in_seconds=self._delay)
+    def _down(self, event: Event, because: Rule, now: float, wait: float = 0.0) -> Iterator[Step]:
+        """There is no flow any more, nor any key (S4). It is opened again, each time after twice the time."""
+        delay = max(self._delay, wait)
+        self._move(event, Waiting(now + delay))
         self._delay = min(2 * self._delay, LONGEST_DELAY)
+        yield changed(because, retry_in_seconds=delay)
         if self._session is not None:
             self._session = None
             yield changed(rules.S4_KEYS_END)
 
+    def _next_remote(self) -> None:
+        """The next attempt goes to the profile's next server."""
+        if self._profile is not None:
+            self.remote = (self.remote + 1) % len(self._profile.remotes)
+
     def _transmit(self, record: bytes, because: Rule) -> Transmit:
-        return Transmit(Port.FLOW, framing.build(record) if self._is_stream else record, because)
+        assert isinstance(self._state, Connected)
+        return Transmit(Port.FLOW, record if self._state.reader is None else framing.build(record), because)
 
     # ── records ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _stream(self, reader: RecordReader, octets: bytes, now: float) -> Iterator[Step]:
+        """Over TCP a record that is refused ends the flow, and what follows it is not read (S26)."""
+        reader.feed(octets)
+        try:
+            while isinstance(self._state, Connected) and (record := reader.next_record()) is not None:
+                yield rules.S3_RECORD
+                yield from self._record(record, now)
+        except Malformed as malformed:
+            yield malformed.note()
+            yield from self._lose(malformed.rule, now)
+        if isinstance(self._state, Connected) and reader.octets_waiting:
+            yield changed(rules.S3_INCOMPLETE, octets_waiting=reader.octets_waiting)
 
     def _datagram(self, octets: bytes, now: float) -> Iterator[Step]:
         """Over UDP a record that is refused is dropped, for anybody can send one (S26)."""
         try:
-            if octets:
-                yield from self._record(octets, now)
+            if not octets:
+                raise Malformed(rules.S26_TOO_SHORT, length=0)
+            yield from self._record(octets, now)
         except Malformed as malformed:
             yield malformed.note()
 
     def _record(self, record: bytes, now: float) -> Iterator[Step]:
-        """Take one record apart, step by step.
+        """Take one record.
 
         Raises:
-            Malformed: the record is refused.
+            Malformed: it is refused.
         """
-        yield rules.S3_RECORD
         opcode = data_channel.opcode_of(record)
         if not data_channel.FIRST_OPCODE <= opcode <= data_channel.LAST_OPCODE:
             raise Malformed(rules.S26_OPCODE, opcode=opcode)
         if opcode in (data_channel.P_DATA_V1, data_channel.P_DATA_V2):
             yield from self._data_record(record, now)
-        else:
-            yield delivered(rules.S27_CONTROL, opcode=opcode)
+            return
+        if self._client is not None:
+            yield from self._obey(self._client.receive(record, now), now)
+        yield delivered(rules.S27_CONTROL, opcode=opcode)
 
     def _data_record(self, record: bytes, now: float) -> Iterator[Step]:
+        """Find the key that the record names, open the record with it, and hand up what it holds (S26, S27)."""
         assert isinstance(self._state, Connected)
-        key = self._state.keys.get(data_channel.key_id_of(record))
+        key_id = data_channel.key_id_of(record)
+        key = self._state.keys.get(key_id)
         if key is None:
-            yield dropped(rules.S26_UNKNOWN_KEY, key_id=data_channel.key_id_of(record))
+            yield dropped(rules.S26_UNKNOWN_KEY, key_id=key_id)
             return
         opened = key.receiving.open(record)
         yield rules.S26_GAP if opened.is_gap else rules.S26_OPEN
-        yield from self._inner(opened.plaintext, now)
-
-    def _inner(self, plaintext: bytes, now: float) -> Iterator[Step]:
-        """Keep the tunnel's own messages here, and hand packets up (S27)."""
-        if plaintext == data_channel.PING:
+        if key is not self._state.in_use:
+            yield rules.S27_TWO_KEYS
+        if self._client is not None:
+            self._client.data_received(now, len(opened.plaintext))
+        if opened.plaintext == data_channel.PING:
             yield delivered(rules.S27_PING)
-        elif plaintext.startswith(data_channel.OCC_MAGIC):
-            yield delivered(rules.S27_OCC)
+        elif opened.plaintext.startswith(data_channel.OCC_MAGIC):
+            yield from self._options_consistency(opened.plaintext, now)
         else:
-            yield InnerPacket(plaintext)
+            yield InnerPacket(opened.plaintext)
+
+    def _options_consistency(self, plaintext: bytes, now: float) -> Iterator[Step]:
+        """Of these messages only the exit is acted on: the peer is gone (PROTOCOL.md 12.2)."""
+        operation = plaintext[len(data_channel.OCC_MAGIC) :][:1]
+        yield delivered(rules.S27_OCC, operation=operation)
+        if operation == data_channel.OCC_EXIT and self._client is not None:
+            yield from self._lose(rules.S27_OCC, now)
+
+    # ── the client's wishes ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _obey(self, outputs: Iterable[ClientOutput], now: float) -> Iterator[Step]:
+        """Do what the control plane asks for, in its order, until it gives up."""
+        for output in outputs:
+            if isinstance(self._state, Connected):
+                yield from self._obey_one(output, now)
+
+    def _obey_one(self, output: ClientOutput, now: float) -> Iterator[Step]:
+        match output:
+            case SendPacket(packet, because):
+                yield self._transmit(packet, because)
+            case SendPing():
+                yield from self._send_message(data_channel.PING, rules.S24_PING, now)
+            case SendExit():
+                yield from self._send_message(data_channel.OCC_MAGIC + data_channel.OCC_EXIT, rules.S27_OCC, now)
+            case InstallKey():
+                self._install(_key_of_client(output))
+            case UseKey(key_id):
+                self._delay = FIRST_DELAY
+                yield from self._use(key_id)
+            case DropKey(key_id):
+                self._forget(key_id)
+            case Configured():
+                yield from self._configure(output, now)
+            case Failed():
+                yield from self._fail(output, now)
+            case Report(because, detail):
+                yield Note(NoteKind.STATE, because, detail)
+
+    def _configure(self, pushed: Configured, now: float) -> Iterator[Step]:
+        """Take what the server pushed, if it goes together with the internal network (S1, S4)."""
+        if pushed.address.network.overlaps(self._inside):
+            yield from self._lose(rules.S1_PREFIXES_APART, now)
+            return
+        self.address, self.mtu, self.mssfix = pushed.address, pushed.mtu, pushed.mssfix
+        assert isinstance(self._state, Connected)
+        if self._state.reader is not None:
+            self._state.reader.allow(max(pushed.mtu, DEFAULT_MTU))
+        yield changed(rules.S4_FRESH_SESSION, address=pushed.address, mtu=pushed.mtu, mssfix=pushed.mssfix)
+
+    def _fail(self, failed: Failed, now: float) -> Iterator[Step]:
+        """The control plane gives the session up: for a while, or for good."""
+        yield CloseFlow(failed.because)
+        if failed.next_remote:
+            self._next_remote()
+        if failed.retry:
+            yield from self._down(Event.LOST, failed.because, now, wait=failed.delay)
+        else:
+            self._move(Event.LOST, Waiting(None))
+            yield changed(failed.because, reason=failed.reason, will_retry=False)
+
+    def _send_message(self, message: bytes, because: Rule, now: float) -> Iterator[Step]:
+        """Seal a message of the tunnel's own."""
+        if self.is_up and self.ids_left:
+            yield self._transmit(self._key_in_use.sending.seal(message), because)
+            assert self._client is not None
+            self._client.data_sent(now)
+
+    # ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _key_in_use(self) -> DataKey:
+        assert isinstance(self._state, Connected)
+        assert self._state.in_use is not None
+        return self._state.in_use
+
+    def _install(self, key: DataKey) -> None:
+        """Receive with a key from now on."""
+        assert isinstance(self._state, Connected)
+        self._state.keys[key.key_id] = key
+
+    def _use(self, key_id: int) -> Iterator[Step]:
+        """Send with an installed key from now on."""
+        assert isinstance(self._state, Connected)
+        self._state.in_use = self._state.keys[key_id]
+        yield changed(rules.S2_ESTABLISHED, key_id=key_id, address=self.address)
+
+    def _forget(self, key_id: int) -> None:
+        """Neither send nor receive with a key any more."""
+        assert isinstance(self._state, Connected)
+        forgotten = self._state.keys.pop(key_id, None)
+        if forgotten is self._state.in_use:
+            self._state.in_use = None
 
 
-def _session_key(session: Session) -> DataKey:
+def _key_of_session(session: Session) -> DataKey:
     """The key that the configuration gives."""
     send, receive = session.send, session.receive
     return DataKey(
         session.key_id,
         SendingKey(session.key_id, session.cipher, session.peer_id, send.key, send.implicit_iv, send.next_packet_id),
         ReceivingKey(session.cipher, receive.key, receive.implicit_iv),
+    )
+
+
+def _key_of_client(key: InstallKey) -> DataKey:
+    """A key that was negotiated."""
+    return DataKey(
+        key.key_id,
+        SendingKey(key.key_id, key.cipher, key.peer_id, key.send_key, key.send_implicit_iv),
+        ReceivingKey(key.cipher, key.receive_key, key.receive_implicit_iv),
     )
