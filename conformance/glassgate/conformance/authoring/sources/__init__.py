@@ -1,0 +1,1 @@
+"""The vectors' sources, a category a file."""
