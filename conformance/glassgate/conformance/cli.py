@@ -18,6 +18,8 @@ from glassgate.contract import ConfigError
 BAD_INPUT = 2
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("glassgate.conformance.demo:demo", "The suite, then packets followed through the network."),
+    "follow": ("glassgate.conformance.follow:follow", "Explain what a gateway does with frames of yours."),
     "check": ("glassgate.conformance.check:check", "Judge a gateway by the vectors."),
     "serve": ("glassgate.conformance.serve:serve", "Put a gateway behind protocol 1 on standard input and output."),
     "vectors": ("glassgate.conformance.vectors_command:vectors", "List, show and export the vectors."),

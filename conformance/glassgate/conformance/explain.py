@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from glassgate.conformance.dissect import Dissector, Field, Layer, abridged, counted
+from glassgate.conformance.dissect import Dissector, Field, Layer, counted
 from glassgate.conformance.simulation import Moment
 from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow, Port, Rule, Transmit
 from glassgate.contract.rules import RULES
@@ -49,7 +49,7 @@ class Explainer:
         self._console = console
         self._dissector = dissector
         self._whole = whole
-        self._before: dict[str, tuple[int, list[_Row]]] = {}
+        self._before: dict[tuple[object, ...], tuple[int, list[_Row]]] = {}
         self._paths: dict[str, int] = {}
         self._said: set[str] = set()
 
@@ -83,7 +83,7 @@ class Explainer:
         rows = [_Row(path, holder, found) for path, holder, found in layer.walk()]
         title = Text.assemble("  ", (f"{port}, {counted(len(data))}: ", "dim"), (layer.summary, "bold cyan"))
         self._print(title, indent=4)
-        self._rows(self._differences(f"{port} {outbound}", number, rows))
+        self._rows(self._differences((port, outbound), number, rows))
         return layer
 
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -122,11 +122,12 @@ class Explainer:
 
     # ── fields ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _differences(self, key: str, number: int, rows: list[_Row]) -> list[_Row]:
-        """All rows, or those that differ from the last frame of this port and direction where the two are alike."""
+    def _differences(self, way: tuple[object, ...], number: int, rows: list[_Row]) -> list[_Row]:
+        """All rows, or those that differ from the last frame that went the same way and has the same fields."""
+        key = (*way, *((row.path, row.field.name) for row in rows))
         earlier, before = self._before.get(key, (0, []))
         self._before[key] = (number, rows)
-        if self._whole or [_shape(row) for row in rows] != [_shape(row) for row in before]:
+        if self._whole or not before:
             return rows
         differing = [
             row
@@ -183,28 +184,29 @@ class Explainer:
         self._console.print(title, no_wrap=True, crop=True)
 
     def _print(self, text: Text, indent: int = 4) -> None:
-        """Print a paragraph; what does not fit on its first line is indented on the others."""
-        first, *others = text.wrap(self._console, self._console.width) or [Text()]
-        self._line(first)
-        if others:
-            rest = text[len(first.plain.rstrip()) :]
-            rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
-            for line in rest.wrap(self._console, max(self._console.width - indent, 20)):
-                self._line(Text(" " * indent) + line)
+        paragraph(self._console, text, indent)
 
     def _columns(self, prefix: Text, text: Text) -> None:
         """Print a text beside its prefix, every line of it in its own column."""
         for line in text.wrap(self._console, max(self._console.width - len(prefix), 16)) or [Text()]:
-            self._line(prefix + line)
+            _line(self._console, prefix + line)
             prefix = Text(" " * len(prefix))
 
-    def _line(self, line: Text) -> None:
-        line.rstrip()
-        self._console.print(line, highlight=False, no_wrap=True, crop=True)
+
+def paragraph(console: Console, text: Text, indent: int = 0) -> None:
+    """Print a paragraph; what does not fit on its first line is indented on the others. No line ends in spaces."""
+    first, *others = text.wrap(console, console.width) or [Text()]
+    _line(console, first)
+    if others:
+        rest = text[len(first.plain.rstrip()) :]
+        rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
+        for line in rest.wrap(console, max(console.width - indent, 20)):
+            _line(console, Text(" " * indent) + line)
 
 
-def _shape(row: _Row) -> tuple[tuple[str, ...], str]:
-    return row.path, row.field.name
+def _line(console: Console, line: Text) -> None:
+    line.rstrip()
+    console.print(line, highlight=False, no_wrap=True, crop=True)
 
 
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,6 +256,3 @@ def _span(found: Field) -> str:
     if found.end <= found.start + 1:
         return str(found.start)
     return f"{found.start}–{found.end - 1}"
-
-
-__all__ = ["Explainer", "abridged", "reasons", "told"]

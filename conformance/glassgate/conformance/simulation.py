@@ -102,7 +102,7 @@ def fragments(packet: packets.IPv4, mtu: int) -> list[bytes]:
     ]
 
 
-def answer(request: Read, identification: int) -> packets.IPv4 | None:
+def answer(request: Read, identifications: Iterator[int]) -> packets.IPv4 | None:
     """What an ordinary host answers: an echo reply, or the data of a datagram to the echo port (RFC 862)."""
     payload = request.payload
     if request.protocol == packets.ICMP and len(payload) >= 8 and payload[0] == 8 and not packets.checksum(payload):
@@ -116,7 +116,7 @@ def answer(request: Read, identification: int) -> packets.IPv4 | None:
     else:
         return None
     return packets.IPv4(
-        source=request.destination, destination=request.source, identification=identification, payload=made
+        source=request.destination, destination=request.source, identification=next(identifications), payload=made
     )
 
 
@@ -125,6 +125,8 @@ def answer(request: Read, identification: int) -> packets.IPv4 | None:
 
 class Host:
     """A host of the internal network whose default router is the gateway."""
+
+    FIRST_IDENTIFICATION = 0x2001
 
     def __init__(self, name: str, mac: str, address: str, router: str, mtu: int = 1500) -> None:
         self.name = name
@@ -137,7 +139,7 @@ class Host:
         self._mtu = mtu
         self._waiting: list[bytes] = []
         self._reassembly = Reassembly()
-        self._identifications = itertools.count(0x2001)
+        self._identifications = itertools.count(self.FIRST_IDENTIFICATION)
 
     def ping(self, destination: str, identifier: int, sequence: int, data: bytes) -> list[bytes]:
         """The frames that send an echo request."""
@@ -171,7 +173,7 @@ class Host:
         if whole is None:
             return []
         self.received.append(whole)
-        reply = answer(whole, next(self._identifications))
+        reply = answer(whole, self._identifications)
         return self._to_router(fragments(reply, self._mtu)) if reply is not None else []
 
     def _arp(self, octets: bytes) -> list[bytes]:
@@ -247,7 +249,7 @@ class FarNetwork:
     def _answer(self, packet: bytes) -> list[bytes]:
         read = read_ipv4(packet)
         whole = self._reassembly.add(read) if read is not None else None
-        reply = answer(whole, next(self._identifications)) if whole is not None else None
+        reply = answer(whole, self._identifications) if whole is not None else None
         return fragments(reply, self._mtu) if reply is not None else []
 
 

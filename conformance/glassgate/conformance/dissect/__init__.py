@@ -77,8 +77,7 @@ class Dissector:
             layers = internet.packet(self._context.plain(), octets, 0, len(octets))
         else:
             layers = internet.ethernet(self._context, octets)
-        summary = layers[-1].summary if layers else "no octets"
-        return Layer(str(port), octets, 0, len(octets), tuple(layers), summary)
+        return Layer(str(port), octets, 0, len(octets), tuple(layers), internet.told(layers))
 
 
 def frame(port: Port | str, data: bytes | bytearray | memoryview) -> Layer:

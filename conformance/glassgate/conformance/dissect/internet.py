@@ -6,6 +6,7 @@ standard's. What is written here comes from the standards alone: no gateway's co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -43,6 +44,18 @@ class Context:
     def quoted(self) -> Context:
         """The same for a packet that an error quotes: cut short, and not the tunnel's."""
         return replace(self, tunnel=None, is_quoted=True)
+
+
+def told(layers: Sequence[Layer]) -> str:
+    """What the layers are about, in one line: the addresses, and the innermost header that can be read."""
+    shown = [layer for layer in layers if layer.name not in ("padding", "data", "payload")]
+    if not shown:
+        return layers[-1].summary if layers else "no octets"
+    address = next((layer for layer in shown if layer.name == "IPv4"), None)
+    last = shown[-1]
+    if address is None or last is address or last.name.startswith(("record", "text", "OpenVPN")):
+        return last.summary
+    return f"{address.summary.split(',')[0]}, {last.name}: {last.summary}"
 
 
 # ── Ethernet ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -234,7 +247,7 @@ def _ipv4_header(at: Cursor, context: Context, head: _Packet) -> None:
 def _carries(head: _Packet, total: int) -> str:
     what = PROTOCOLS.get(head.protocol, f"protocol {head.protocol}")
     if head.is_fragment:
-        what += f" fragment at {head.offset}{' and more' if head.more else ', the last'}"
+        what += f" fragment, octets {head.offset} on{'' if head.more else ', the last'}"
     return f"{what}, {counted(total)}"
 
 

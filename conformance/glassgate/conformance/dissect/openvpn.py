@@ -164,7 +164,9 @@ class Tunnel:
         for channel in self._channels:
             found = channel.peek(at.octets[at.start : at.end])
             if isinstance(found, Opened):
-                at.add(self._opened(found.packet))
+                opened = self._opened(found.packet)
+                at.add(opened)
+                at.summary += f" ({opened.summary})"
                 return
         if self._channels:
             at.mark("no key of this session opens it")
@@ -176,7 +178,7 @@ class Tunnel:
             layers = [_opaque(name, plaintext, 0, len(plaintext))]
         else:
             layers = internet.packet(self.inner, plaintext, 0, len(plaintext))
-        return Layer("opened", plaintext, 0, len(plaintext), tuple(layers), layers[0].summary)
+        return Layer("opened", plaintext, 0, len(plaintext), tuple(layers), internet.told(layers))
 
     def _control(self, at: Cursor) -> None:
         opcode, key_id = _opcode(at)

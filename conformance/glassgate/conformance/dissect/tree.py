@@ -61,12 +61,12 @@ class Layer:
 
     def find(self, name: str) -> Layer | None:
         """The first layer of that name below, or this one."""
-        if self.name == name:
-            return self
-        for layer in self.layers:
-            if (found := layer.find(name)) is not None:
-                return found
-        return None
+        return next(iter(self.find_all(name)), None)
+
+    def find_all(self, name: str) -> list[Layer]:
+        """Every layer of that name below, and this one if it has the name, in order."""
+        found = [self] if self.name == name else []
+        return found + [layer for below in self.layers for layer in below.find_all(name)]
 
     def value(self, name: str) -> str | None:
         """What the layer's own field of that name holds."""
