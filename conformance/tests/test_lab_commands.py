@@ -48,6 +48,7 @@ def test_without_root_every_command_says_so_and_is_unusable(
         (["run", "--gateway", "other"], "'other'"),
         (["run", "--size", "0"], "0"),
         (["run", "--seconds", "soon"], "'soon'"),
+        (["run", "--json", "/nowhere/results"], "/nowhere/results"),
         (["shell", "nowhere"], "'nowhere'"),
         (["walk"], "'walk'"),
     ],

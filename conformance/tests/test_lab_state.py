@@ -62,6 +62,13 @@ def test_a_runtime_directory_that_is_a_link_is_refused(lab_directory: Path, tmp_
         state.create("reference", None)
 
 
+def test_a_runtime_directory_that_cannot_be_made_is_named(lab_directory: Path) -> None:
+    lab_directory.write_text("a file")
+
+    with pytest.raises(LabError, match=f"{lab_directory} cannot be made"):
+        state.create("reference", None)
+
+
 def test_there_are_no_labs_where_there_is_no_directory(lab_directory: Path) -> None:
     assert list(state.labs()) == []
 

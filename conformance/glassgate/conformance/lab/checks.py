@@ -33,7 +33,7 @@ from glassgate.conformance.lab.tunnel import PORT, SERVER_DEVICE, GatewayKind
 
 TUNNEL_SECONDS = 30
 ORDINARY_TTL = 64
-BIG = 4000
+BIG = (4000, 20000)
 WATCH = "watch"
 UDP_SIZES = (0, 1, 512, 1372, 1472, 4000)
 """Payloads: the last that fits the tunnel, the last that fits Ethernet, and one of several fragments."""
@@ -182,19 +182,17 @@ def far_host_pings_gateway(run: Run) -> str:
     return probes.ping(run.lab, FAR, INTERNAL_ADDRESS, count=3).demand().summary
 
 
-def big_ping_outwards(run: Run) -> str:
-    """4000 octets: fragments of Ethernet's size, cut again for the tunnel (S21)."""
-    return probes.ping(run.lab, HOST5, FAR_ADDRESS, "-M", "dont", size=BIG, count=3).demand().summary
+def big_ping(source: str, destination: str, octets: int) -> Callable[[Run], str]:
+    """A ping of several fragments.
 
+    Outwards they come in Ethernet's size and are cut again for the tunnel (S21); inwards they pass the gateway one by
+    one (S12); to the gateway itself they are reassembled, and its answer is fragmented.
+    """
 
-def big_ping_inwards(run: Run) -> str:
-    """The same from beyond the tunnel: fragments pass the gateway one by one (S12)."""
-    return probes.ping(run.lab, FAR, HOST5_ADDRESS, "-M", "dont", size=BIG, count=3).demand().summary
+    def measure(run: Run) -> str:
+        return probes.ping(run.lab, source, destination, "-M", "dont", size=octets, count=3).demand().summary
 
-
-def big_ping_to_gateway(run: Run) -> str:
-    """4000 octets to the gateway itself: reassembled, answered in fragments (S12)."""
-    return probes.ping(run.lab, HOST5, INTERNAL_ADDRESS, "-M", "dont", size=BIG, count=3).demand().summary
+    return measure
 
 
 def path_mtu_is_told(run: Run) -> str:
@@ -219,25 +217,33 @@ def traceroute_names_gateway(run: Run) -> str:
     return " → ".join(hops)
 
 
-def udp_echo_beyond(run: Run) -> str:
-    """UDP of several sizes, each octet compared."""
-    result = probes.echo(run.lab, HOST5, "udp", FAR_ADDRESS, *UDP_SIZES)
-    measured = f"{_listed(result['returned'])} octets came back, slowest {result['slowest_ms']} ms"
-    if result["returned"] != result["sent"]:
-        raise CheckFailed(f"sent {_listed(result['sent'])}; {measured}")
-    return measured
+def udp_echo(address: str) -> Callable[[Run], str]:
+    """UDP of several sizes, each octet compared: beyond the tunnel, or by the gateway itself (L2)."""
+
+    def measure(run: Run) -> str:
+        result = probes.echo(run.lab, HOST5, "udp", address, *UDP_SIZES)
+        measured = f"{_listed(result['returned'])} octets came back, slowest {result['slowest_ms']} ms"
+        if result["returned"] != result["sent"]:
+            raise CheckFailed(f"sent {_listed(result['sent'])}; {measured}")
+        return measured
+
+    return measure
 
 
 def _listed(sizes: list[int]) -> str:
     return ", ".join(map(str, sizes)) or "no"
 
 
-def tcp_echo_beyond(run: Run) -> str:
-    """TCP both ways at once, each octet compared."""
-    result = probes.echo(run.lab, HOST5, "tcp", FAR_ADDRESS, TCP_ECHO_OCTETS)
-    if not result["equal"]:
-        raise CheckFailed(f"{result['sent']} octets sent, others came back")
-    return f"{result['sent']} octets came back equal in {result['seconds']} s"
+def tcp_echo(address: str) -> Callable[[Run], str]:
+    """TCP both ways at once, each octet compared: beyond the tunnel, or by the gateway itself (L3)."""
+
+    def measure(run: Run) -> str:
+        result = probes.echo(run.lab, HOST5, "tcp", address, TCP_ECHO_OCTETS)
+        if not result["equal"]:
+            raise CheckFailed(f"{result['sent']} octets sent, others came back")
+        return f"{result['sent']} octets came back equal in {result['seconds']} s"
+
+    return measure
 
 
 def file_comes_in(run: Run) -> str:
@@ -338,13 +344,21 @@ CHECKS: tuple[Check, ...] = (
     Check("ping far host", far_host_answers_ping),
     Check("ping host from beyond", host_answers_ping_from_beyond),
     Check("ping gateway from beyond", far_host_pings_gateway),
-    Check(f"ping {BIG} octets, outwards", big_ping_outwards),
-    Check(f"ping {BIG} octets, inwards", big_ping_inwards),
-    Check(f"ping {BIG} octets, gateway", big_ping_to_gateway),
+    *(
+        Check(f"ping {octets} octets, {way}", big_ping(source, destination, octets))
+        for octets in BIG
+        for way, source, destination in (
+            ("outwards", HOST5, FAR_ADDRESS),
+            ("inwards", FAR, HOST5_ADDRESS),
+            ("gateway", HOST5, INTERNAL_ADDRESS),
+        )
+    ),
     Check("path MTU", path_mtu_is_told),
     Check("traceroute", traceroute_names_gateway),
-    Check("UDP echo beyond", udp_echo_beyond),
-    Check("TCP echo beyond", tcp_echo_beyond),
+    Check("UDP echo beyond", udp_echo(FAR_ADDRESS)),
+    Check("TCP echo beyond", tcp_echo(FAR_ADDRESS)),
+    Check("UDP echo at the gateway", udp_echo(INTERNAL_ADDRESS)),
+    Check("TCP echo at the gateway", tcp_echo(INTERNAL_ADDRESS)),
     Check("file in", file_comes_in),
     Check("file out", file_goes_out),
     Check("two hosts at once", two_hosts_at_once),

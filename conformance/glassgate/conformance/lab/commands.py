@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, TextIO
 
 import click
 from rich.live import Live
@@ -67,12 +67,11 @@ def lab() -> None:
 @click.option("--size", default=4, show_default=True, type=click.IntRange(1, 1000), help="Size of the files, in MB.")
 @click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="Time of each iperf3 run.")
 @click.option("--timeout", default=300, show_default=True, type=click.IntRange(10, 7200), help="Seconds for all of it.")
-@click.option(
-    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results there too."
-)
+@click.option("--json", "json_file", type=click.File("w", lazy=False), help="Write the results there, too.")
 @_with_clear_errors
-def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: int, json_path: Path | None) -> int:
+def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: int, json_file: TextIO | None) -> int:
     """Build the lab, run the checks through a gateway, print what was measured, take it down."""
+    _make_directory(captures)
     for abandoned in network.take_down_abandoned():
         click.echo(f"took down {abandoned.name}, left by a run that was killed", err=True)
     results: list[Result] = []
@@ -84,8 +83,8 @@ def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: i
         click.echo(f"glassgate: lab: {interrupted.reason}; the lab is taken down", err=True)
         return interrupted.exit_status
     finally:
-        if json_path is not None:
-            json_path.write_text(json.dumps(report.to_json(results, gateway), indent=1) + "\n", encoding="utf-8")
+        if json_file is not None:
+            json.dump(report.to_json(results, gateway), json_file, indent=1)
     click.echo(report.summary(results, time.monotonic() - start))
     return 0 if report.has_passed(results) else EXIT_FAILED
 
@@ -109,10 +108,19 @@ def _check_all(made: Lab, task: Run, captures: Path | None, results: list[Result
         report.show_logs(out, made, SHOWN_LOGS)
 
 
+def _make_directory(directory: Path | None) -> None:
+    """Before anything is built: a directory that cannot be made should cost nobody's time."""
+    if directory is None:
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"{directory} cannot be made: {error.strerror}") from None
+
+
 def _capture(made: Lab, directory: Path | None) -> None:
     if directory is None:
         return
-    directory.mkdir(parents=True, exist_ok=True)
     for interface in (topology.INTERNAL_INTERFACE, topology.EXTERNAL_INTERFACE):
         path = directory.absolute() / f"{interface}.pcap"
         made.capture(f"capture {interface}", topology.GATEWAY, interface, path)
@@ -151,6 +159,7 @@ def _take_down(made: Lab) -> bool:
 @_with_clear_errors
 def up(gateway: str, captures: Path | None) -> int:
     """Build the lab and leave it: for `lab shell`, until `lab down`."""
+    _make_directory(captures)
     made: Lab | None = None
     is_up = False
     try:

@@ -32,6 +32,7 @@ OUTWARDS_PORT, INWARDS_PORT = 5201, 5202
 """One iperf3 server for each direction: between two tests iperf3 opens its port anew and resets who came too early."""
 GRACE_SECONDS = 3
 """How long a program may take to end after SIGTERM, before SIGKILL."""
+SERVICES = (sys.executable, "-m", "glassgate.conformance.lab.services", "serve")
 SERVER_READY = "Initialization Sequence Completed"
 
 
@@ -75,6 +76,8 @@ class Lab:
     def start_gateway(self) -> None:
         """Start the gateway; its tunnel is still on its way when this returns."""
         kind = GatewayKind(self.state.gateway)
+        if kind.is_kernel:
+            self.spawn("gateway services", topology.GATEWAY, SERVICES)  # a gateway of this project has an echo service
         self.gateway_started = time.monotonic()
         self.spawn(topology.GATEWAY, topology.GATEWAY, gateway_command(kind, self.directory / "client.ovpn"))
 
@@ -108,12 +111,11 @@ class Lab:
         (self.directory / "client.ovpn").write_text(client_configuration(self.options, keys), encoding="utf-8")
 
     def _start_far_host(self) -> None:
-        services = [sys.executable, "-m", "glassgate.conformance.lab.services", "serve"]
-        self.spawn("far services", topology.FAR, services)
+        self.spawn("far services", topology.FAR, SERVICES)
         for port in (OUTWARDS_PORT, INWARDS_PORT):
             self.spawn(f"iperf3 {port}", topology.FAR, ["iperf3", "--server", "--port", str(port)])
         # The same services inside: what lies beyond the tunnel must reach a host, too.
-        self.spawn("host services", topology.HOST5, services)
+        self.spawn("host services", topology.HOST5, SERVICES)
         for role, host in (("far services", topology.FAR), ("host services", topology.HOST5)):
             self._wait_for_listener(role, host, HTTP_PORT)
 

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -157,9 +156,12 @@ def _status_fields(pid: int) -> list[str]:
 
 def _make_private(directory: Path) -> None:
     """Keys lie here, and names that root will act upon: nobody else may read or plant anything."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"{directory} cannot be made: {error.strerror}") from None
+    status = directory.lstat()  # a link has all bits set, and so is refused, too
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise LabError(
             f"{directory} is not a directory that only this user can write: remove it, or set {RUNTIME_VARIABLE}"
         )
