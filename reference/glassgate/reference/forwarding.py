@@ -181,6 +181,8 @@ def _shape(packet: Packet, is_payload_kept: bool, pieces: int) -> tuple[Rule, ..
         path.append(rules.S23_MSSFIX)
     if packet.options:
         path.append(rules.S18_OPTIONS_KEPT if pieces == 1 else rules.S21_OPTIONS)
+    if options.has_end(packet.options):
+        path.append(rules.S18_END_OF_OPTIONS)
     if packet.is_fragment:
         path.append(rules.S12_TRANSIT)
     if pieces == 1:

@@ -134,6 +134,7 @@ class Assembling:
             for piece in self.pieces
         )
 
+    @property
     def reaches(self) -> int:
         """The octet that follows the last one held."""
         return self.pieces[-1].fragment_end if self.pieces else 0
@@ -183,11 +184,12 @@ class Reassembly:
         if refusal is not None:
             yield refusal
             return
-        discard = self._discard(context, packet)
-        if discard is not None:
-            self.octets -= context.octets if context else 0
-            self._contexts[key] = Discarded(context.due if context else now + TIMEOUT_SECONDS)
-            yield discard
+        assert not isinstance(context, Discarded)
+        refusal = _refuse_whole(context, packet, self._limits) if context is not None else None
+        if context is not None and refusal is not None:
+            self.octets -= context.octets
+            self._contexts[key] = Discarded(context.due)
+            yield refusal
             return
 
         # LEARN
@@ -198,7 +200,10 @@ class Reassembly:
         self.octets += len(packet.payload)
 
         # ANSWER
-        if not context.is_whole:
+        if context.is_whole:
+            self._forget(key)
+            yield _join(context.pieces)
+        else:
             yield changed(
                 rules.S12_HOLD,
                 source=packet.source,
@@ -206,39 +211,14 @@ class Reassembly:
                 fragment_offset=packet.fragment_offset,
                 octets_held=context.octets,
             )
-            return
-        self._forget(key)
-        yield _join(context.pieces)
 
     def tick(self, now: float) -> Iterator[TimedOut]:
         """Forget the datagrams whose time is over by ``now``."""
-        for key, context in [*self._contexts.items()]:
-            if context.due > now:
-                break
-            self._forget(key)
+        while self.deadline is not None and self.deadline <= now:
+            key = next(iter(self._contexts))
+            context = self._forget(key)
             if isinstance(context, Assembling):
                 yield TimedOut(key, context.first_fragment)
-
-    def _discard(self, context: Assembling | Discarded | None, packet: Packet) -> Note | None:
-        """Why the whole datagram is refused on account of this fragment, or None."""
-        assert not isinstance(context, Discarded)
-        held = context or Assembling(0.0)
-        values = {"fragment_offset": packet.fragment_offset, "fragment_end": packet.fragment_end}
-        if held.end is not None and not packet.more_fragments and packet.fragment_end != held.end:
-            return dropped(rules.S12_TWO_ENDS, end=held.end, **values)
-        if held.end is not None and packet.fragment_end > held.end:
-            return dropped(rules.S12_BEYOND_END, end=held.end, **values)
-        if not packet.more_fragments and held.reaches() > packet.fragment_end:
-            return dropped(rules.S12_BEYOND_END, octets_reach=held.reaches(), **values)
-        if held.overlaps(packet):
-            return dropped(rules.S12_OVERLAP, **values)
-        if len(held.pieces) == self._limits.reassembly_fragments:
-            return dropped(rules.S12_FRAGMENT_LIMIT, fragments=len(held.pieces))
-        first = packet if packet.fragment_offset == 0 else held.first_fragment
-        end = held.end if packet.more_fragments else packet.fragment_end
-        if first is not None and end is not None and first.header_length + end > ipv4.LONGEST_PACKET:
-            return dropped(rules.S12_TOO_LONG, header_length=first.header_length, **values)
-        return None
 
     def _make_room(self, key: Key, packet: Packet) -> Iterator[Note]:
         """Have the oldest datagrams give way until one more fragment fits."""
@@ -277,6 +257,25 @@ def _refuse_beside(context: Assembling | Discarded | None, packet: Packet) -> No
         return dropped(rules.S12_DISCARDED, fragment_offset=packet.fragment_offset)
     if context is not None and context.holds(packet):
         return dropped(rules.S12_DUPLICATE, fragment_offset=packet.fragment_offset)
+    return None
+
+
+def _refuse_whole(held: Assembling, packet: Packet, limits: Limits) -> Note | None:
+    """Why the whole datagram is refused on account of this fragment, or None."""
+    values = {"fragment_offset": packet.fragment_offset, "fragment_end": packet.fragment_end}
+    end = held.end if packet.more_fragments else packet.fragment_end
+    if held.end is not None and end != held.end:
+        return dropped(rules.S12_TWO_ENDS, end=held.end, **values)
+    if end is not None and max(held.reaches, packet.fragment_end) > end:
+        return dropped(rules.S12_BEYOND_END, end=end, reaches=held.reaches, **values)
+    if held.overlaps(packet):
+        return dropped(rules.S12_OVERLAP, **values)
+    if len(held.pieces) == limits.reassembly_fragments:
+        return dropped(rules.S12_FRAGMENT_LIMIT, fragments=len(held.pieces))
+    first = packet if packet.fragment_offset == 0 else held.first_fragment
+    reaches = max(held.reaches, packet.fragment_end)
+    if first is not None and first.header_length + reaches > ipv4.LONGEST_PACKET:
+        return dropped(rules.S12_TOO_LONG, header_length=first.header_length, **values)
     return None
 
 

@@ -30,7 +30,7 @@ from glassgate.contract import (
     Rule,
     rules,
 )
-from glassgate.reference import ethernet, forwarding, fragments, icmp, ipv4, udp
+from glassgate.reference import arp, ethernet, forwarding, fragments, icmp, ipv4, udp
 from glassgate.reference.addresses import Attached
 from glassgate.reference.arp import Neighbours, Unreachable, Waiting
 from glassgate.reference.forwarding import Onward, Place, Ready, Refusal
@@ -42,6 +42,7 @@ from glassgate.reference.openvpn.client import Client
 from glassgate.reference.openvpn.profile import Profile, ProfileError
 from glassgate.reference.openvpn.tunnel import InnerPacket, OpenVpnTunnel
 from glassgate.reference.tcp.service import Outgoing, TcpService
+from glassgate.reference.udp import ClosedPort, Datagram
 
 
 class Side(StrEnum):
@@ -125,12 +126,14 @@ class ReferenceGateway:
                 effects.append(step)
             elif self._config.notes:
                 if step.kind is not NoteKind.STATE:
-                    step = replace(step, detail={**step.detail, "path": " ".join(path)})
+                    step = replace(step, detail={**step.detail, "path": " ".join(dict.fromkeys(path))})
                     path.clear()
                 effects.append(step)
         return effects
 
     def _start(self, now: float) -> Iterator[Step]:
+        if self._config.internal.address.network.prefixlen > 30:
+            yield changed(rules.S1_NO_BROADCAST_IN_31, address=self._config.internal.address)
         yield from self._neighbourhood(self._neighbours.start(now), now)
         is_flow_open = self._config.tunnel.session is not None and isinstance(self._config.external, ExternalOs)
         yield from self._through_the_tunnel(self._tunnel.start(is_flow_open, now), now)
@@ -151,10 +154,12 @@ class ReferenceGateway:
             if isinstance(frame, Note):
                 yield frame
             elif frame.type == ethernet.TYPE_ARP:
+                if len(frame.payload) > arp.FORMAT.size:
+                    yield rules.S5_PADDING
                 yield from self._neighbourhood(self._neighbours.receive(frame.payload, now), now)
             else:
                 yield rules.S5_FOR_US
-                yield from self._packet(ipv4.parse(frame.payload), Side.INSIDE, now)
+                yield from self._packet(frame.payload, Side.INSIDE, now)
         except Malformed as malformed:
             yield malformed.note()
 
@@ -171,15 +176,20 @@ class ReferenceGateway:
     def _packet_from_tunnel(self, octets: bytes, now: float) -> Iterator[Step]:
         try:
             if octets[0] >> 4 == 6:
-                raise Malformed(rules.S27_IPV6, length=len(octets))
-            yield from self._packet(ipv4.parse(octets), Side.TUNNEL, now)
+                raise Malformed(rules.S27_IPV6, version=6, length=len(octets))
+            yield from self._packet(octets, Side.TUNNEL, now)
         except Malformed as malformed:
             yield malformed.note()
 
     # ── from either ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _packet(self, packet: Packet, came_from: Side, now: float) -> Iterator[Step]:
-        """Decide where a valid packet goes, and see it on its way."""
+    def _packet(self, octets: bytes, came_from: Side, now: float) -> Iterator[Step]:
+        """Read a packet, decide where it goes, and see it on its way."""
+        packet = ipv4.parse(octets)
+        if packet.total_length < len(octets):
+            yield rules.S9_PADDING
+        if came_from is Side.INSIDE and self._inside.is_further(packet.source):
+            yield rules.S16_CONFIGURED
         decide = forwarding.from_inside if came_from is Side.INSIDE else forwarding.from_tunnel
         decision = decide(packet, self._place)
         if isinstance(decision, Note):
@@ -263,33 +273,23 @@ class ReferenceGateway:
         if isinstance(reply, Note):
             yield reply
             return
-        answer = Packet(
-            source=packet.destination,
-            destination=packet.source,
-            protocol=ipv4.PROTOCOL_ICMP,
-            payload=icmp.build(reply),
-            type_of_service=packet.type_of_service,
-        )
+        asker, asked = packet.source, packet.destination
+        answer = Packet(asked, asker, ipv4.PROTOCOL_ICMP, icmp.build(reply), packet.type_of_service)
         yield from self._originate(answer, rules.L1_ECHO, now)
-        yield delivered(rules.L1_ECHO, source=packet.source, length=len(packet.payload))
+        yield delivered(rules.L1_ECHO, source=asker, length=len(reply.data))
 
     def _deliver_udp(self, packet: Packet, about: Packet, now: float) -> Iterator[Step]:
-        outcome = udp.receive(packet.payload, packet.source, packet.destination, self._config.services.udp_echo)
-        if isinstance(outcome, Note):
-            yield outcome
-            return
-        if isinstance(outcome, udp.ClosedPort):
-            yield from self._error(icmp.PORT_UNREACHABLE, about, about.destination, rules.L2_CLOSED_PORT, now)
-            yield dropped(rules.L2_CLOSED_PORT, destination_port=outcome.port)
-            return
-        answer = Packet(
-            source=packet.destination,
-            destination=packet.source,
-            protocol=ipv4.PROTOCOL_UDP,
-            payload=udp.build(outcome, packet.destination, packet.source),
-        )
-        yield from self._originate(answer, rules.L2_ECHO, now)
-        yield delivered(rules.L2_ECHO, source=packet.source, length=len(packet.payload))
+        asker, asked = packet.source, packet.destination
+        for outcome in udp.receive(packet.payload, asker, asked, self._config.services.udp_echo):
+            if isinstance(outcome, ClosedPort):
+                yield from self._error(icmp.PORT_UNREACHABLE, about, asked, rules.L2_CLOSED_PORT, now)
+                yield dropped(rules.L2_CLOSED_PORT, destination_port=outcome.port)
+            elif isinstance(outcome, Datagram):
+                answer = Packet(asked, asker, ipv4.PROTOCOL_UDP, udp.build(outcome, asked, asker))
+                yield from self._originate(answer, rules.L2_ECHO, now)
+                yield delivered(rules.L2_ECHO, source=asker, length=len(outcome.payload))
+            else:
+                yield outcome
 
     def _segments(self, outputs: Iterable[Outgoing | Note], now: float) -> Iterator[Step]:
         """What TCP did; its segments leave with DF set, for it finds out the path's MTU (RFC 1191)."""
@@ -297,13 +297,7 @@ class ReferenceGateway:
             if isinstance(output, Note):
                 yield output
                 continue
-            segment = Packet(
-                source=output.source,
-                destination=output.destination,
-                protocol=ipv4.PROTOCOL_TCP,
-                payload=output.octets,
-                dont_fragment=True,
-            )
+            segment = Packet(output.source, output.destination, ipv4.PROTOCOL_TCP, output.octets, dont_fragment=True)
             yield from self._originate(segment, output.because, now)
 
     # ── what the gateway says itself ─────────────────────────────────────────────────────────────────────────────────
@@ -333,7 +327,8 @@ class ReferenceGateway:
 
     def _originate(self, packet: Packet, because: Rule, now: float) -> Iterator[Step]:
         """Send a packet of the gateway's own, from one of its addresses, to the side where its destination is."""
-        assert packet.source in self._place.own, rules.S1_OWN_SOURCE
+        assert packet.source in self._place.own
+        yield rules.S1_OWN_SOURCE
         self._identification = (self._identification + 1) & 0xFFFF
         packet = replace(packet, identification=self._identification)
         if self._inside.contains(packet.destination):
@@ -371,6 +366,7 @@ class ReferenceGateway:
     def _into_tunnel(self, pieces: Sequence[Packet], because: Rule, now: float) -> Generator[Step, None, bool]:
         """Seal and send what replaces one packet, all of it or nothing. Returns whether it left."""
         if self._tunnel.ids_left < len(pieces):
+            yield rules.S3_DROP_BEFORE_ID
             yield dropped(rules.S24_IDS_USED_UP, ids_left=self._tunnel.ids_left)
             return False
         yield rules.S24_SEAL

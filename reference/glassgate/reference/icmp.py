@@ -40,6 +40,7 @@ ERROR_TYPES = frozenset({DESTINATION_UNREACHABLE, SOURCE_QUENCH, REDIRECT, TIME_
 
 LONGEST_ERROR = 576  # RFC 1812 4.3.2.3, its own IP header included
 INTERNETWORK_CONTROL = 0xC0  # precedence 6: RFC 1812 4.3.2.5
+ROUNDING = 1e-6  # of a token: a twentieth of a second is no binary fraction, and must be enough for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def receive(octets: bytes, has_echo_service: bool) -> Message | Note:
 
 def is_error(packet: Packet) -> bool:
     """Whether ``packet`` begins an ICMP error message."""
-    return packet.protocol == ipv4.PROTOCOL_ICMP and packet.payload[:1] in {bytes([type_]) for type_ in ERROR_TYPES}
+    return packet.protocol == ipv4.PROTOCOL_ICMP and packet.payload != b"" and packet.payload[0] in ERROR_TYPES
 
 
 def refuse_error(about: Packet, networks: tuple[Attached, ...]) -> Rule | None:
@@ -166,7 +167,7 @@ class TokenBucket:
         """Take one token, if there is one."""
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
-        if self._tokens < 1:
+        if self._tokens < 1 - ROUNDING:
             return False
         self._tokens -= 1
         return True

@@ -75,6 +75,12 @@ def parse(octets: bytes) -> Iterator[Option | Unreadable]:
         offset += length
 
 
+def has_end(octets: bytes) -> bool:
+    """Whether an end-of-options octet stands before the end of the options: what follows it is not read."""
+    read = sum(len(option.octets) for option in parse(octets) if isinstance(option, Option))
+    return octets[read : read + 1] == bytes([END_OF_OPTIONS])
+
+
 def build(chosen: list[Option]) -> bytes:
     """Write options one behind the other, padded with end-of-options octets to a multiple of 4 (RFC 791 3.1)."""
     octets = b"".join(option.octets for option in chosen)

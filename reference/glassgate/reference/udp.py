@@ -19,11 +19,11 @@ transit, which nobody looks into.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from glassgate.contract import Note, rules
+from glassgate.contract import Note, Rule, rules
 from glassgate.reference import checksum
 from glassgate.reference.ipv4 import PROTOCOL_UDP
 from glassgate.reference.notes import Malformed, dropped
@@ -40,6 +40,10 @@ class Datagram:
     source_port: int
     destination_port: int
     payload: bytes
+    has_checksum: bool = True
+    """Whether it came with one: the sender may leave it out."""
+    excess: int = 0
+    """How many octets IP delivered beyond its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,17 @@ def parse(octets: bytes, source: IPv4Address, destination: IPv4Address) -> Datag
     source_port, destination_port, length, received_checksum = HEADER.unpack_from(octets)
     if not HEADER.size <= length <= len(octets):
         raise Malformed(rules.L2_LENGTH, length=length, octets=len(octets))
+    excess = len(octets) - length
     octets = octets[:length]
     pseudo_header = checksum.pseudo_header(source, destination, PROTOCOL_UDP, length)
-    if received_checksum != 0 and not checksum.is_good(pseudo_header + octets):
+    has_checksum = received_checksum != 0
+    if has_checksum and not checksum.is_good(pseudo_header + octets):
         raise Malformed(rules.L2_CHECKSUM, checksum=received_checksum)
-    return Datagram(source_port, destination_port, octets[HEADER.size :])
+    return Datagram(source_port, destination_port, octets[HEADER.size :], has_checksum, excess)
 
 
 def build(datagram: Datagram, source: IPv4Address, destination: IPv4Address) -> bytes:
-    """Write a datagram. A checksum that computes to 0 is sent as 0xffff, for 0 says that there is none (RFC 768)."""
+    """Write a datagram, with a checksum. One that computes to 0 is sent as 0xffff, for 0 says that there is none."""
     length = HEADER.size + len(datagram.payload)
     without = HEADER.pack(datagram.source_port, datagram.destination_port, length, 0) + datagram.payload
     pseudo_header = checksum.pseudo_header(source, destination, PROTOCOL_UDP, length)
@@ -78,20 +84,26 @@ def build(datagram: Datagram, source: IPv4Address, destination: IPv4Address) -> 
 
 def receive(
     octets: bytes, source: IPv4Address, destination: IPv4Address, echo_ports: Collection[int]
-) -> Datagram | ClosedPort | Note:
-    """Take a datagram for the gateway itself: the echo of it, or why there is none (L2)."""
+) -> Iterator[Rule | Datagram | ClosedPort | Note]:
+    """Take a datagram for the gateway itself: the echo of it, or why there is none, comes last (L2)."""
     # READ
     datagram = parse(octets, source, destination)
+    if datagram.excess:
+        yield rules.L2_EXCESS
+    if not datagram.has_checksum:
+        yield rules.L2_NO_CHECKSUM
 
     # REFUSE
-    if datagram.source_port == 0 or datagram.destination_port == 0:
-        return dropped(rules.L2_PORT_ZERO, source_port=datagram.source_port, destination_port=datagram.destination_port)
-    if datagram.destination_port not in echo_ports:
-        return ClosedPort(datagram.destination_port)
-    if datagram.source_port in (ECHO_PORT, CHARACTER_GENERATOR_PORT):
-        return dropped(rules.L2_ECHO_LOOP, source_port=datagram.source_port)
+    ports = {"source_port": datagram.source_port, "destination_port": datagram.destination_port}
+    if 0 in ports.values():
+        yield dropped(rules.L2_PORT_ZERO, **ports)
+    elif datagram.destination_port not in echo_ports:
+        yield ClosedPort(datagram.destination_port)
+    elif datagram.source_port in (ECHO_PORT, CHARACTER_GENERATOR_PORT):
+        yield dropped(rules.L2_ECHO_LOOP, **ports)
 
     # LEARN: nothing. The echo service keeps no state.
 
     # ANSWER
-    return Datagram(datagram.destination_port, datagram.source_port, datagram.payload)
+    else:
+        yield Datagram(datagram.destination_port, datagram.source_port, datagram.payload)
