@@ -180,17 +180,22 @@ class Reassembly:
         context = self._contexts.get(key)
 
         # REFUSE
-        refusal = _refuse_alone(packet, self._limits) or _refuse_beside(context, packet)
+        refusal = _refuse_alone(packet, self._limits)
+        if refusal is None and isinstance(context, Discarded):
+            refusal = dropped(rules.S12_DISCARDED, fragment_offset=packet.fragment_offset)
         if refusal is not None:
             yield refusal
             return
-        assert not isinstance(context, Discarded)
-        refusal = _refuse_whole(context, packet, self._limits) if context is not None else None
-        if context is not None and refusal is not None:
-            self.octets -= context.octets
-            self._contexts[key] = Discarded(context.due)
-            yield refusal
-            return
+        if isinstance(context, Assembling):
+            refusal = _refuse_end(context, packet)
+            if refusal is None and context.holds(packet):
+                yield dropped(rules.S12_DUPLICATE, fragment_offset=packet.fragment_offset)
+                return
+            refusal = refusal or _refuse_beside(context, packet, self._limits)
+            if refusal is not None:
+                self._discard(key, context)
+                yield refusal
+                return
 
         # LEARN
         yield from self._make_room(key, packet)
@@ -219,6 +224,11 @@ class Reassembly:
             context = self._forget(key)
             if isinstance(context, Assembling):
                 yield TimedOut(key, context.first_fragment)
+
+    def _discard(self, key: Key, context: Assembling) -> None:
+        """Hold nothing more of a datagram, and remember until its time is over that it is refused."""
+        self.octets -= context.octets
+        self._contexts[key] = Discarded(context.due)
 
     def _make_room(self, key: Key, packet: Packet) -> Iterator[Note]:
         """Have the oldest datagrams give way until one more fragment fits."""
@@ -251,23 +261,19 @@ def _refuse_alone(packet: Packet, limits: Limits) -> Note | None:
     return None
 
 
-def _refuse_beside(context: Assembling | Discarded | None, packet: Packet) -> Note | None:
-    """Why this fragment changes nothing about its datagram, or None."""
-    if isinstance(context, Discarded):
-        return dropped(rules.S12_DISCARDED, fragment_offset=packet.fragment_offset)
-    if context is not None and context.holds(packet):
-        return dropped(rules.S12_DUPLICATE, fragment_offset=packet.fragment_offset)
+def _refuse_end(held: Assembling, packet: Packet) -> Note | None:
+    """Why the datagram cannot end where this fragment, or an earlier one, says, or None. The whole is refused then."""
+    end = held.end if packet.more_fragments else packet.fragment_end
+    if held.end is not None and end != held.end:
+        return dropped(rules.S12_TWO_ENDS, end=held.end, fragment_end=packet.fragment_end)
+    if end is not None and max(held.reaches, packet.fragment_end) > end:
+        return dropped(rules.S12_BEYOND_END, end=end, reaches=held.reaches, fragment_end=packet.fragment_end)
     return None
 
 
-def _refuse_whole(held: Assembling, packet: Packet, limits: Limits) -> Note | None:
-    """Why the whole datagram is refused on account of this fragment, or None."""
+def _refuse_beside(held: Assembling, packet: Packet, limits: Limits) -> Note | None:
+    """Why this fragment cannot stand beside those that are held, or None. The whole is refused then."""
     values = {"fragment_offset": packet.fragment_offset, "fragment_end": packet.fragment_end}
-    end = held.end if packet.more_fragments else packet.fragment_end
-    if held.end is not None and end != held.end:
-        return dropped(rules.S12_TWO_ENDS, end=held.end, **values)
-    if end is not None and max(held.reaches, packet.fragment_end) > end:
-        return dropped(rules.S12_BEYOND_END, end=end, reaches=held.reaches, **values)
     if held.overlaps(packet):
         return dropped(rules.S12_OVERLAP, **values)
     if len(held.pieces) == limits.reassembly_fragments:
