@@ -73,18 +73,26 @@ def _suite(console: Console) -> bool:
     """Judge every gateway that is installed; returns whether all are good."""
     _chapter(console, "The suite")
     vectors = runner.select(model.load_packaged())
-    _paragraph(
-        console, f"{len(vectors)} vectors, each a story with every octet that must come out, against each gateway."
-    )
-    runs = []
-    for name in discovery.names():
-        subject = InProcess(discovery.find(name))
-        with report.progress_bar(console) as bar:
-            task = bar.add_task(name, total=len(vectors), bad="")
-            runs.append(runner.run(subject, vectors, progress=lambda _, bar=bar, task=task: bar.advance(task)))
-        subject.close()
-        report.tell(runs[-1], console, most_failures=3)
+    words = "vectors, each a story with every octet that must come out, against each gateway that is installed."
+    _paragraph(console, f"{len(vectors)} {words}")
+    runs = [_judged(name, vectors, console) for name in discovery.names()]
     return bool(runs) and all(run.is_good for run in runs)
+
+
+def _judged(name: str, vectors: Sequence[model.Vector], console: Console) -> runner.Run:
+    """Judge one gateway, with a bar while it lasts."""
+    subject = InProcess(discovery.find(name))
+    with report.progress_bar(console) as bar:
+        task = bar.add_task(name, total=len(vectors), bad="")
+
+        def advance(_: runner.VectorResult) -> None:
+            bar.advance(task)
+
+        run = runner.run(subject, vectors, progress=advance)
+    subject.close()
+    console.print()
+    report.tell(run, console, most_failures=3)
+    return run
 
 
 # ── the story ─────────────────────────────────────────────────────────────────────────────────────────────────────────
