@@ -42,7 +42,8 @@ def expected_checksum(octets: bytes, ip_start: int, at: int, of: Literal["ip", "
     """
     if of == "ip":
         start = at - 10
-        header = octets[start : start + 4 * (octets[start] & 0xF)] if start >= ip_start else b""
+        header = octets[start:] if start >= ip_start else b""
+        header = header[: 4 * (header[0] & 0xF)] if header else b""
         if len(header) < 20 or header[0] >> 4 != 4:
             raise NoSuchField(f"octet {at} is not the place of an IPv4 header checksum")
         return internet_checksum(header[:10] + b"\0\0" + header[12:])

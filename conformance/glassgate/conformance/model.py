@@ -407,6 +407,7 @@ def _read_vector(
     members = _Members(place, value)
     members.place = place.of_vector(members.slug("id"))
     patch = members.mapping("config", {})
+    _check_removals(members, "config", shared, patch)
     vector = Vector(
         id=members.slug("id"),
         rev=members.integer("rev", low=1),
@@ -559,6 +560,16 @@ def _check_vector(members: _Members, vector: Vector) -> None:
             members.fail("config", f"the file's and the vector's together are wrong: {error}")
         return
     _check_ports(members, vector, config)
+
+
+def _check_removals(members: _Members, path: str, target: Any, patch: Mapping[str, Any]) -> None:
+    """Refuse a null where there is nothing to remove: a patch cannot set a member to null (RFC 7396 1)."""
+    for name, value in patch.items():
+        present = isinstance(target, Mapping) and name in target
+        if value is None and not present:
+            members.fail(f"{path}.{name}", "null removes a member (RFC 7396), and the file's config does not have it")
+        if isinstance(value, Mapping):
+            _check_removals(members, f"{path}.{name}", target[name] if present else {}, value)
 
 
 def _check_steps(members: _Members, steps: Sequence[Step]) -> None:
