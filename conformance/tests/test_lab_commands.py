@@ -19,6 +19,7 @@ from glassgate.conformance.lab.state import LabState
 PASSED = Result("ping far host", Verdict.PASSED, "5/5 answered", 1.0)
 FAILED = Result("file in", Verdict.FAILED, "curl: (28) timed out", 20.0)
 DIFFERS = Result("own network", Verdict.DIFFERS, "Linux sends it back inside", 1.0)
+UNSUPPORTED = Result("TCP echo at the gateway", Verdict.UNSUPPORTED, "the gateway does not declare tcp_echo", 0.0)
 NOT_RUN = Result("file out", Verdict.NOT_RUN, "no tunnel", 0.0)
 
 
@@ -139,6 +140,18 @@ def test_a_known_difference_counts_for_the_kernel_only() -> None:
     assert checks.execute(lab_of("reference"), check).verdict is Verdict.FAILED
 
 
+def test_what_a_gateway_does_not_declare_is_not_asked_of_it() -> None:
+    check = Check("own echo", refuses, requires="no.such-capability")
+
+    result = checks.execute(lab_of("reference"), check)
+
+    assert (result.verdict, result.measured) == (
+        Verdict.UNSUPPORTED,
+        "the gateway does not declare no.such-capability",
+    )
+    assert checks.execute(lab_of("reference"), Check("own echo", refuses, requires="notes")).verdict is Verdict.FAILED
+
+
 def test_a_program_that_hangs_fails_its_check_and_no_other() -> None:
     def hangs(run: Run) -> str:
         raise LabError("no end after 5 s: ping")
@@ -164,6 +177,8 @@ def test_without_a_tunnel_nothing_else_is_run(monkeypatch: pytest.MonkeyPatch) -
         ([PASSED, FAILED], False),
         ([FAILED, NOT_RUN], False),
         ([PASSED, NOT_RUN], False),
+        ([PASSED, UNSUPPORTED], True),
+        ([UNSUPPORTED], False),
         ([], False),
     ],
 )

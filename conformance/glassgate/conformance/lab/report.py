@@ -16,7 +16,13 @@ from glassgate.conformance.lab.network import Lab
 NARROWEST = 120
 """Columns of the table where it does not go to a terminal."""
 LOG_LINES = 20
-STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.DIFFERS: "yellow", Verdict.NOT_RUN: "dim"}
+STYLES = {
+    Verdict.PASSED: "green",
+    Verdict.FAILED: "bold red",
+    Verdict.DIFFERS: "yellow",
+    Verdict.UNSUPPORTED: "yellow",
+    Verdict.NOT_RUN: "dim",
+}
 
 
 def console() -> Console:
@@ -53,8 +59,9 @@ def to_json(results: Sequence[Result], gateway: str) -> dict[str, Any]:
 
 
 def has_passed(results: Sequence[Result]) -> bool:
-    """Whether all is well: something was run, and each line passed or is a known difference of the baseline."""
-    return bool(results) and all(result.verdict in (Verdict.PASSED, Verdict.DIFFERS) for result in results)
+    """Whether all is well: something passed, and nothing failed or was left out for want of a tunnel."""
+    verdicts = {result.verdict for result in results}
+    return Verdict.PASSED in verdicts and not verdicts & {Verdict.FAILED, Verdict.NOT_RUN}
 
 
 def show_logs(out: Console, lab: Lab, roles: Sequence[str]) -> None:
