@@ -39,13 +39,14 @@ class CaptureError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """One packet of a capture file. ``number`` counts from 1, as Wireshark does."""
+    """One packet of a capture file. ``number`` counts from 1, as Wireshark does; ``direction`` is seldom told."""
 
     number: int
     seconds: float
     link_type: int
     data: bytes
     interface: str = ""
+    direction: Literal["in", "out", ""] = ""
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -240,7 +241,20 @@ def _read_enhanced(
     index, high, low, length, _ = struct.unpack_from(f"{order}IIIII", octets, start)
     interface = _interface(interfaces, index, number)
     data = _packet_data(octets, start + 20, length, end, number)
-    return Captured(number, (high << 32 | low) / interface.resolution, interface.link_type, data, interface.name)
+    seconds = (high << 32 | low) / interface.resolution
+    direction = _direction(octets, start + 20 + length + -length % 4, end, order)
+    return Captured(number, seconds, interface.link_type, data, interface.name, direction)
+
+
+def _direction(octets: bytes, options: int, end: int, order: str) -> Literal["in", "out", ""]:
+    for code, value in _read_options(octets, options, end, order):
+        if code == _OPTION_FLAGS and len(value) == 4:
+            match struct.unpack(f"{order}I", value)[0] & 3:
+                case 1:
+                    return "in"
+                case 2:
+                    return "out"
+    return ""
 
 
 def _read_simple(

@@ -225,13 +225,14 @@ def _arp_frame(operation: int, mac: str, address: str, target_mac: str | None, t
 class FarNetwork:
     """What lies beyond the tunnel: its far end, and behind that a network in which every address answers."""
 
-    def __init__(self, session: Session, mtu: int = 1500) -> None:
+    def __init__(self, session: Session, mtu: int = 1500, *, is_silent: bool = False) -> None:
         self.opened: list[bytes] = []
         """Every inner packet that came, in order."""
         self.unopened: list[Unopened] = []
         """What did not open, and why."""
         self._far_end = FarEnd(session)
         self._mtu = mtu
+        self._is_silent = is_silent
         self._identifications = itertools.count(0x7001)
         self._reassembly = Reassembly()
 
@@ -243,10 +244,16 @@ class FarNetwork:
                 self.unopened.append(found)
                 continue
             self.opened.append(found.packet)
-            records += [self._far_end.send(packet) for packet in self._answer(found.packet)]
+            records += [self.send(packet) for packet in self._answer(found.packet)]
         return records
 
+    def send(self, packet: bytes) -> bytes:
+        """The framed record that carries an inner packet."""
+        return self._far_end.send(packet)
+
     def _answer(self, packet: bytes) -> list[bytes]:
+        if self._is_silent:
+            return []
         read = read_ipv4(packet)
         whole = self._reassembly.add(read) if read is not None else None
         reply = answer(whole, self._identifications) if whole is not None else None
@@ -425,9 +432,14 @@ class _Pending:
 
 
 class Network:
-    """A gateway among its peers. ``watch`` is told every moment, in order."""
+    """A gateway among its peers. ``watch`` is told every moment, in order.
 
-    def __init__(self, gateway: Gateway, config: GatewayConfig, watch: Callable[[Moment], None]) -> None:
+    In a network that ``is_silent`` nobody inside or beyond the tunnel speaks; only the transport works.
+    """
+
+    def __init__(
+        self, gateway: Gateway, config: GatewayConfig, watch: Callable[[Moment], None], *, is_silent: bool = False
+    ) -> None:
         session = config.tunnel.session
         assert session is not None, "this network's far end has no handshake: it needs a session with known keys"
         self.now = 0.0
@@ -435,7 +447,8 @@ class Network:
         self.host = Host(
             "the host", "02:00:0a:26:02:05", str(inside.address.ip + 4), str(inside.address.ip), inside.mtu
         )
-        self.far = FarNetwork(session, session.mtu)
+        self.far = FarNetwork(session, session.mtu, is_silent=is_silent)
+        self._is_silent = is_silent
         self._gateway = gateway
         self._watch = watch
         self._router: Router | None = None
@@ -460,6 +473,20 @@ class Network:
         """Let the host send frames, one after another."""
         for frame in frames:
             self._later(Port.INTERNAL, frame, "the host")
+
+    def arrive(self, at: float, port: Port, data: bytes, sender: str) -> None:
+        """Let octets arrive at a port at a time that is not past."""
+        assert at >= self.now, (at, self.now)
+        heapq.heappush(self._queue, _Pending(at, next(self._numbers), "receive", port, data, sender))
+
+    def arrive_from_tunnel(self, at: float, packet: bytes, sender: str) -> None:
+        """Let the far end seal an inner packet, so that it arrives at a time that is not past."""
+        record = self.far.send(packet)
+        if self._router is None:
+            self.arrive(at, Port.FLOW, record, sender)
+            return
+        for frame in self._router.send(record):
+            self.arrive(at, Port.EXTERNAL, frame, sender)
 
     def run(self, until: float) -> None:
         """Let everything happen that is due by ``until``."""
@@ -514,7 +541,7 @@ class Network:
             )
         if not isinstance(effect, Transmit):
             return
-        if effect.port is Port.INTERNAL:
+        if effect.port is Port.INTERNAL and not self._is_silent:
             for frame in self.host.receive(effect.data):
                 self._later(Port.INTERNAL, frame, "the host")
         elif effect.port is Port.EXTERNAL and self._router is not None:

@@ -397,9 +397,9 @@ def _pseudo_header(head: _Packet, length: int) -> bytes:
     return addresses + bytes((0, head.protocol)) + length.to_bytes(2, "big")
 
 
-def _verify(at: Cursor, head: _Packet, context: Context, index: int, covered: bytes, place: int, have: int) -> None:
+def _verify(at: Cursor, head: _Packet, index: int, covered: bytes, place: int, have: int) -> None:
     """Settle a checksum over ``covered``, whose field stands ``place`` octets from its beginning."""
-    if head.is_fragment or context.is_quoted or not head.is_whole:
+    if head.is_fragment or not head.is_whole:
         at.mark("", index, "covers octets that are not here")
         return
     _settle(at, index, have, internet_checksum(covered[:place] + b"\0\0" + covered[place + 2 :]))
@@ -429,7 +429,7 @@ def icmp(context: Context, head: _Packet, octets: bytes, start: int) -> list[Lay
         kind = at.number("type", 1, lambda value: ICMP_TYPES.get(value, "unknown here"))
         code = at.number("code", 1, lambda value: ICMP_CODES.get((kind, value), ""))
         have = at.number("checksum", 2, hexadecimal=True)
-        _verify(at, head, context, 2, octets[start : head.end], 2, have)
+        _verify(at, head, 2, octets[start : head.end], 2, have)
         at.summary = ICMP_CODES.get((kind, code)) or ICMP_TYPES.get(kind, f"ICMP type {kind}")
         if kind in _ERRORS:
             _error(at, context, kind, code)
@@ -486,7 +486,7 @@ def udp(context: Context, head: _Packet, octets: bytes, start: int) -> list[Laye
         if have == 0:
             at.mark("", meaning="none was computed")
         elif 8 <= length <= head.end - start:
-            _verify(at, head, context, 3, _pseudo_header(head, length) + octets[start : start + length], 18, have)
+            _verify(at, head, 3, _pseudo_header(head, length) + octets[start : start + length], 18, have)
 
     header = read_layer("UDP", octets, start, head.end, read)
     if header.end >= head.end:
@@ -515,7 +515,7 @@ class _Segment:
 def tcp(context: Context, head: _Packet, octets: bytes, start: int) -> list[Layer]:
     """Read a TCP segment's header and its text."""
     segment = _Segment()
-    header = read_layer("TCP", octets, start, head.end, lambda at: _tcp_header(at, context, head, segment))
+    header = read_layer("TCP", octets, start, head.end, lambda at: _tcp_header(at, head, segment))
     if header.end >= head.end and "SYN" not in segment.bits:
         return [header]
     if context.tunnel is not None and context.server_port in segment.ports:
@@ -530,7 +530,7 @@ def tcp(context: Context, head: _Packet, octets: bytes, start: int) -> list[Laye
     return [header, _data(octets, header.end, head.end)] if header.end < head.end else [header]
 
 
-def _tcp_header(at: Cursor, context: Context, head: _Packet, segment: _Segment) -> None:
+def _tcp_header(at: Cursor, head: _Packet, segment: _Segment) -> None:
     segment.ports = (at.number("source port", 2, _service), at.number("destination port", 2, _service))
     segment.sequence = at.number("sequence number", 4)
     acknowledgement = at.number("acknowledgment number", 4)
@@ -545,7 +545,7 @@ def _tcp_header(at: Cursor, context: Context, head: _Packet, segment: _Segment) 
     index = len(at.parts) - 1
     at.number("urgent pointer", 2)
     length = head.end - at.start
-    _verify(at, head, context, index, _pseudo_header(head, length) + at.octets[at.start : head.end], 28, have)
+    _verify(at, head, index, _pseudo_header(head, length) + at.octets[at.start : head.end], 28, have)
     _tcp_options(at, min(at.start + 4 * max(offset, 5), at.end))
     at.summary = _tcp_summary(segment, acknowledgement, head.end - at.position)
 
