@@ -17,5 +17,8 @@ SOURCES: tuple[str, ...] = (
     "reassembly",
     "return_routing",
     "arp",
+    "data_channel",
+    "data_channel_v1",
+    "framing",
 )
 """The modules of ``sources``, one category each."""

@@ -12,8 +12,7 @@
 
 A step is an input (``host_sends``, ``far_end_sends``, ``flow_brings``, ``time_passes`` …) and what must leave because of
 it: ``expect(…)`` in order, or ``silence()``. ``or_else(flag, …)`` names a further outcome that the standards leave open.
-The two announcements of the start stand before the first step; a step without ``at`` comes 0.1 s after the one before,
-the first at 3.0 s.
+The two announcements of the start stand before the first step; a step without ``at`` comes 0.1 s after the one before.
 """
 
 from __future__ import annotations
@@ -299,6 +298,7 @@ class Category:
     summary: str
     vectors: list[Vector] = field(default_factory=list)
     notes: dict[str, FlagNote] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=lambda: CONFIG)
 
     def vector(
         self,
@@ -314,7 +314,7 @@ class Category:
     ) -> None:
         """Add a vector: its story is the start, then ``steps``."""
         patch = config or {}
-        whole = merge_patch(CONFIG, patch)
+        whole = merge_patch(self.config, patch)
         told = _scheduled((*start(_gateway_of(whole)), *steps))
         flags = sorted({outcome.flag for step in told for outcome in step.outcomes if outcome.flag})
         self.vectors.append(
@@ -340,7 +340,9 @@ class Category:
 
     def file(self) -> VectorFile:
         """The whole file."""
-        return VectorFile(self.name, self.summary, CONFIG, tuple(self.vectors), self.notes, name=f"{self.name}.json")
+        return VectorFile(
+            self.name, self.summary, self.config, tuple(self.vectors), self.notes, name=f"{self.name}.json"
+        )
 
 
 def start(gateway: Station = GATEWAY) -> tuple[Story, Story]:
@@ -356,7 +358,9 @@ def _gateway_of(config: Mapping[str, Any]) -> Station:
 
 def _requirements(config: Mapping[str, Any], more: Iterable[str]) -> tuple[str, ...]:
     cipher = f"cipher.{config['tunnel']['session']['cipher'].lower()}"
-    usual = (f"external.{config['external']['kind']}", "session", cipher)
+    usual = [f"external.{config['external']['kind']}", "session", cipher]
+    if config["tunnel"]["proto"] == "udp":
+        usual.append("transport.udp")
     return (*usual, *(capability for capability in more if capability not in usual))
 
 

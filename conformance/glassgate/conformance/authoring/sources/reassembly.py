@@ -18,6 +18,7 @@ from glassgate.conformance.authoring.story import (
     time_passes,
     to_host,
 )
+from glassgate.conformance.model import FlagNote, Result
 from glassgate.conformance.packets import (
     IPv4,
     Payload,
@@ -33,6 +34,13 @@ from glassgate.contract import rules
 category = Category(
     "reassembly",
     "Fragments for the gateway itself: orders, overlaps, gaps, duplicates, timeouts and limits.",
+    notes={
+        "CONTRADICTING_DUPLICATE_DISCARDS": FlagNote(
+            bug="strict duplicates",
+            what="a duplicate that claims another end counts as two ends and discards the datagram, not as a duplicate",
+            effect="who can inject such a fragment can suppress the datagram, as with any overlap",
+        ),
+    },
 )
 
 DATA = b"abcdefgh" + b"ijklmnop" + b"qrstuvwx" + b"yz"  # 34 octets of ICMP with the header: blocks at 0, 8, 16, 24, 32
@@ -301,6 +309,23 @@ category.vector(
     ],
 )
 
+category.vector(
+    "reasm-duplicate-with-another-end",
+    "Octets that are held already and equal come again, said to be the last though the end is known to be elsewhere",
+    rules.S12_DUPLICATE,
+    rules.S12_TWO_ENDS,
+    source="RFC 791 3.2; RFC 5722 4 (done there for IPv6)",
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST),
+        host_sends(LAST).silence(),
+        host_sends(ASKED.piece(24, 32, more=False)).silence(),
+        host_sends(FIRST).silence(),
+        host_sends(MIDDLE).expect(ANSWER).or_else("CONTRADICTING_DUPLICATE_DISCARDS"),
+        fence_local(),
+    ],
+)
+
 # ── overlaps ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _forged = ASKED.but(payload=raw(1, b"\xff" * 34))
@@ -373,13 +398,6 @@ _discarded(
     ASKED.piece(0, 24, more=True),
     ASKED.but(payload=raw(1, b"\xff" * 4)).piece(0, 4, more=False).but(fragment_offset=2),
     why="RFC 1858; CERT CA-1997-28",
-)
-_discarded(
-    "two-ends",
-    "Two last fragments that end at different octets discard the datagram",
-    rules.S12_TWO_ENDS,
-    LAST,
-    ASKED.piece(24, 32, more=False),
 )
 _discarded(
     "two-ends-apart",
