@@ -128,6 +128,8 @@ class Addresses:
             return rules.S16_MARTIAN
         if self.is_own(address):
             return rules.S16_OWN
+        if self.is_network_or_broadcast(address):
+            return rules.S16_NETWORK
         if self.is_internal_network(address):
             return rules.S29_SOURCE_INSIDE
         return None

@@ -20,19 +20,23 @@ Same contract as the reference's ``arp.py``. Departures:
 2. **The least recently used neighbour is the first of a dictionary**, whose order is kept by moving an entry to its
    end on use, and not at all if it is there already: nothing for a run of packets to one neighbour, and no search when
    the table is full, however large. Guard: the same file, against a list sorted by time of use.
-3. **Those who wait stand in a second dictionary in the order of their next request**: each request renews by the same
-   second, so the first is always the next due, and nothing is searched. Guard: the same file.
+3. **Those who wait stand in a second dictionary in the order of their next request**: each request puts its neighbour
+   at the end, due a second from now, so the first is always the next due, and nothing is searched.
+   Guard: the same file.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from itertools import takewhile
 from struct import Struct
 
 from glassgate.contract import GatewayConfig, NoteKind, Rule, rules
 from glassgate.optimized.addresses import Addresses, dotted
 from glassgate.optimized.buffers import Outgoing
-from glassgate.optimized.ethernet import BROADCAST, GROUP_BIT, HEADER, HEADER_LENGTH, TYPE_ARP, TYPE_IPV4
+from glassgate.optimized.ethernet import BROADCAST, GROUP_BIT, HEADER, TYPE_ARP, TYPE_IPV4
+from glassgate.optimized.ipv4 import AT_DESTINATION, AT_SOURCE, describe
 
 PACKET = Struct(">HHBBH6sI6sI")
 """Hardware type · protocol type · hardware length · protocol length · operation · sender hardware address · sender
@@ -66,6 +70,7 @@ class Neighbour:
         "refresh_at",
         "refreshes",
         "requests",
+        "used",
         "waiting",
     )
 
@@ -77,6 +82,8 @@ class Neighbour:
         self.refreshes = 0
         self.waiting: deque[Waiting] | None = None
         self.requests = 0
+        self.used = 0
+        """Grows with each use of the table."""
         self.due = NEVER
 
 
@@ -106,6 +113,7 @@ class Arp:
         "_pending",
         "_queue_limit",
         "_table_limit",
+        "_uses",
     )
 
     def __init__(self, config: GatewayConfig, addresses: Addresses, outgoing: Outgoing) -> None:
@@ -120,6 +128,7 @@ class Arp:
         self._pending: dict[int, Neighbour] = {}
         self._announce_at = NEVER
         self._defend_at = -NEVER
+        self._uses = 0
 
     def start(self, now: float) -> None:
         """Announce our address, and once more 2 s later (S7)."""
@@ -156,6 +165,8 @@ class Arp:
             rule = rules.S7_OPERATION
         elif sender_hardware[0] & GROUP_BIT:
             rule = rules.S8_GROUP_HARDWARE
+        elif sender_hardware in (self._mac, NOTHING):
+            rule = rules.S8_NO_STATION
         if rule is not None:
             detail = {
                 "hardware_type": hardware_type,
@@ -180,7 +191,7 @@ class Arp:
             }
         if sender == 0 and operation == REQUEST:
             return self._receive_probe(sender_hardware, target, detail)
-        if sender == self._address and sender_hardware != self._mac:
+        if sender == self._address:
             return self._receive_conflict(detail, now)
         if not self._addresses.is_neighbour(sender):
             return self._refuse(rules.S8_FOREIGN_SENDER, detail)
@@ -194,9 +205,9 @@ class Arp:
             return None
         if is_for_us:
             rule = rules.S7_REPLY if operation == REQUEST else rules.S8_LEARN
-            return self._outgoing.note(NoteKind.DELIVERED, rule, detail)
+            return self._state(rule, detail)
         if learned:
-            return self._outgoing.note(NoteKind.DELIVERED, rules.S8_UPDATE, detail)
+            self._state(rules.S8_UPDATE, detail)
         return self._refuse(rules.S7_NOT_FOR_US if operation == REQUEST else rules.S8_NOT_LEARNED, detail)
 
     def _receive_probe(self, sender_hardware: bytes, target: int, detail: dict[str, object]) -> None:
@@ -204,9 +215,7 @@ class Arp:
         if target != self._address:
             return self._refuse(rules.S7_NOT_FOR_US, detail)
         self._reply(sender_hardware, 0, rules.S7_PROBE)
-        if self._outgoing.noting:
-            self._outgoing.note(NoteKind.DELIVERED, rules.S7_PROBE, detail)
-        return None
+        return self._state(rules.S7_PROBE, detail)
 
     def _receive_conflict(self, detail: dict[str, object], now: float) -> None:
         """Another station claims our address: defend it, but not in a storm (RFC 5227 2.4 (c))."""
@@ -249,8 +258,8 @@ class Arp:
 
     def send(
         self, packet: memoryview, start: int, end: int, address: int, now: float, because: Rule, quote: bytes | None
-    ) -> bool:
-        """Send an IPv4 packet to a neighbour, now or when it answers. False if it was given up a moment ago (S31)."""
+    ) -> None:
+        """Send an IPv4 packet to a neighbour that is not given up: now, or when it answers (S31)."""
         neighbour = self._neighbours.get(address)
         if neighbour is not None and now >= neighbour.expires_at:
             self._expire(neighbour)
@@ -259,24 +268,27 @@ class Arp:
             neighbour = self._create(address)
             neighbour.waiting = deque((Waiting(bytes(packet[start:end]), quote, because),))
             self._ask(neighbour, now, rules.S31_ASK)
-            return True
+            return
         self._touch(neighbour)
         if neighbour.header is not None:
             self._outgoing.send_frame(neighbour.header, packet, start, end, because)
             if now >= neighbour.refresh_at:
                 self._refresh(neighbour, now)
-            return True
-        if neighbour.waiting is None:
-            return False
-        self._wait(neighbour, Waiting(bytes(packet[start:end]), quote, because))
-        return True
+        else:
+            self._wait(neighbour, Waiting(bytes(packet[start:end]), quote, because))
+
+    def is_given_up(self, address: int) -> bool:
+        """Whether this neighbour did not answer a moment ago: nothing is sent or asked then (S31_NEGATIVE)."""
+        neighbour = self._neighbours.get(address)
+        return neighbour is not None and neighbour.header is None and neighbour.waiting is None
 
     def _wait(self, neighbour: Neighbour, one: Waiting) -> None:
         queue = neighbour.waiting
         assert queue is not None
         if len(queue) >= self._queue_limit:
             queue.popleft()
-            self._refuse(rules.S31_QUEUE_FULL, {"neighbour": dotted(neighbour.address), "waiting": len(queue) + 1})
+            if self._outgoing.noting:
+                self._state(rules.S31_QUEUE_FULL, {"neighbour": dotted(neighbour.address), "waiting": len(queue) + 1})
         queue.append(one)
 
     def _ask(self, neighbour: Neighbour, now: float, because: Rule) -> None:
@@ -306,33 +318,40 @@ class Arp:
             return min(neighbour.due, self._announce_at)
         return self._announce_at
 
-    def tick(self, now: float) -> list[bytes]:
-        """Do what is due. Returns what is to be quoted in host-unreachable errors, one for each source that waited."""
+    def tick(self, now: float, tell_unreachable: Callable[[bytes, float], None]) -> None:
+        """Do what is due. ``tell_unreachable`` gets what to quote to each source that waited for a host given up."""
         if now >= self._announce_at:
             self._announce_at = NEVER
             self._announce(rules.S7_ANNOUNCE)
-        unreachable: list[bytes] = []
-        while self._pending:
-            neighbour = next(iter(self._pending.values()))
-            if now < neighbour.due:
-                break
+        for neighbour in self._due(now):
             if neighbour.waiting is None:  # the negative second is over
                 self._forget(neighbour)
             elif neighbour.requests < REQUESTS:
-                self._ask(neighbour, neighbour.due, rules.S31_RETRY)
+                self._ask(neighbour, now, rules.S31_RETRY)
             else:
-                unreachable += self._give_up(neighbour)
-        return unreachable
+                for quote in self._give_up(neighbour, now):
+                    tell_unreachable(quote, now)
 
-    def _give_up(self, neighbour: Neighbour) -> list[bytes]:
+    def _due(self, now: float) -> list[Neighbour]:
+        """Those whose time has come; of several, the one used least recently comes first."""
+        if self._pending and now < next(iter(self._pending.values())).due:
+            return []
+        due = list(takewhile(lambda neighbour: now >= neighbour.due, self._pending.values()))
+        due.sort(key=lambda neighbour: neighbour.used)
+        return due
+
+    def _give_up(self, neighbour: Neighbour, now: float) -> list[bytes]:
         """One second after the last request: who waited is told, and who comes within a second is refused."""
         quotes: dict[bytes, bytes] = {}
+        told = None
         for one in neighbour.waiting or ():
             if one.quote is not None:
-                quotes.setdefault(one.quote[12:16], one.quote)
-            self._refuse(rules.S31_GIVE_UP, {"neighbour": dotted(neighbour.address), "length": len(one.packet)})
+                quotes.setdefault(one.quote[AT_SOURCE:AT_DESTINATION], one.quote)
+                if self._outgoing.noting and one.quote is not told:
+                    told = one.quote
+                    self._refuse(rules.S31_GIVE_UP, describe(memoryview(told), 0, len(told)))
         neighbour.waiting = None
-        neighbour.due += NEGATIVE_SECONDS
+        neighbour.due = now + NEGATIVE_SECONDS
         del self._pending[neighbour.address]
         self._pending[neighbour.address] = neighbour
         return list(quotes.values())
@@ -345,14 +364,21 @@ class Arp:
             self._forget(oldest)
             detail = {"neighbour": dotted(oldest.address), "waiting": len(oldest.waiting or ())}
             self._state(rules.S31_TABLE_FULL, detail)
-        neighbour = self._latest = self._neighbours[address] = Neighbour(address)
+        neighbour = self._neighbours[address] = Neighbour(address)
+        self._is_latest(neighbour)
         return neighbour
 
     def _touch(self, neighbour: Neighbour) -> None:
         """The neighbour is used: it is the last now to give way."""
         if neighbour is not self._latest:
             del self._neighbours[neighbour.address]
-            self._neighbours[neighbour.address] = self._latest = neighbour
+            self._neighbours[neighbour.address] = neighbour
+            self._is_latest(neighbour)
+
+    def _is_latest(self, neighbour: Neighbour) -> None:
+        self._latest = neighbour
+        self._uses += 1
+        neighbour.used = self._uses
 
     def _forget(self, neighbour: Neighbour) -> None:
         del self._neighbours[neighbour.address]
@@ -400,6 +426,3 @@ class Arp:
     def _state(self, rule: Rule, detail: dict[str, object]) -> None:
         if self._outgoing.noting:
             self._outgoing.note(NoteKind.STATE, rule, detail)
-
-
-__all__ = ["HEADER_LENGTH", "PACKET", "PACKET_LENGTH", "Arp"]

@@ -60,12 +60,12 @@ class Ethernet:
         destination, source, ether_type = HEADER.unpack_from(frame, start)
         # REFUSE
         is_group = destination[0] & GROUP_BIT
-        if destination != self._mac and not is_group:
-            return self._refuse(rules.S5_OTHER_STATION, destination, source, ether_type)
         if source[0] & GROUP_BIT:
             return self._refuse(rules.S5_SOURCE_GROUP, destination, source, ether_type)
         if source == self._mac:
             return self._refuse(rules.S5_SOURCE_OWN, destination, source, ether_type)
+        if destination != self._mac and not is_group:
+            return self._refuse(rules.S5_OTHER_STATION, destination, source, ether_type)
         if ether_type < SMALLEST_TYPE:
             return self._refuse(rules.S5_LENGTH_FIELD, destination, source, ether_type)
         if ether_type == TYPE_VLAN:

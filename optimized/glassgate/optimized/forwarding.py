@@ -173,8 +173,7 @@ class Forwarding:
                 and sealing is not None
             ):
                 if outgoing.noting:
-                    detail = describe(frames, packet, packet + total_length)
-                    outgoing.note(NoteKind.FORWARDED, rules.S14_FORWARD, detail)
+                    self._note_forwarded(frames, packet, packet + total_length, destination)
                 TIME_TO_LIVE_AND_CHECKSUM.pack_into(
                     frames, packet + AT_TIME_TO_LIVE, life_and_protocol - ONE_HOP, (checksum + ONE_HOP) % 0xFFFF
                 )
@@ -228,7 +227,7 @@ class Forwarding:
         is_whole = end - start <= tunnel.mtu
         rule = rules.S14_FORWARD if is_whole else rules.S21_FRAGMENT
         if self._outgoing.noting:
-            self._outgoing.note(NoteKind.FORWARDED, rule, describe(packet, start, end))
+            self._note_forwarded(packet, start, end, ADDRESS.unpack_from(packet, start + AT_DESTINATION)[0])
         decrement_time_to_live(packet, start)
         if tunnel.mssfix is not None:
             clamp_maximum_segment_size(packet, start, end, tunnel.mssfix)
@@ -237,6 +236,11 @@ class Forwarding:
             refused = tunnel.seal(packet, piece_start, piece_end, now, rule)
             if refused is not None:
                 return self._drop(refused, packet, piece_start, piece_end)
+
+    def _note_forwarded(self, packet: memoryview, start: int, end: int, destination: int) -> None:
+        """From inside, even our own address in the tunnel is somewhere else."""
+        rule = rules.S10_OTHER_OWN_ADDRESS if destination == self._addresses.tunnel else rules.S14_FORWARD
+        self._outgoing.note(NoteKind.FORWARDED, rule, describe(packet, start, end))
 
     # ── downstream: out of the tunnel to inside ───────────────────────────────────────────────────────────────────
 
@@ -357,24 +361,26 @@ class Forwarding:
         mtu = self._internal_mtu
         if self._refuse_too_big(Side.TUNNEL, packet, start, end, mtu, now):
             return
+        if self._arp.is_given_up(destination):
+            unreachable = DESTINATION_UNREACHABLE, HOST_UNREACHABLE
+            return self._answer(rules.S31_NEGATIVE, Side.TUNNEL, packet, start, end, *unreachable, now)
         # ANSWER
         is_whole = end - start <= mtu
         rule = rules.S29_TO_HOST if is_whole else rules.S32_INTERNAL_MTU
         if self._outgoing.noting:
-            self._outgoing.note(NoteKind.FORWARDED, rule, describe(packet, start, end))
+            self._outgoing.note(NoteKind.FORWARDED, rules.S29_TO_HOST, describe(packet, start, end))
         quote = bytes(packet[start : min(end, start + LARGEST_QUOTE)])
         decrement_time_to_live(packet, start)
         if self._tunnel.mssfix is not None:
             clamp_maximum_segment_size(packet, start, end, self._tunnel.mssfix)
         pieces = ((start, end),) if is_whole else cut(packet, start, end, mtu)
         for piece_start, piece_end in pieces:
-            if not self._arp.send(packet, piece_start, piece_end, destination, now, rule, quote):
-                return self.host_unreachable(quote, rules.S31_NEGATIVE, now)
+            self._arp.send(packet, piece_start, piece_end, destination, now, rule, quote)
 
-    def host_unreachable(self, quote: bytes, rule: Rule, now: float) -> None:
-        """Tell a sender beyond the tunnel that its packet's host does not answer (S31)."""
+    def tell_unreachable(self, quote: bytes, now: float) -> None:
+        """Tell a sender beyond the tunnel that the host its packet waited for does not answer (S31_GIVE_UP)."""
         unreachable = DESTINATION_UNREACHABLE, HOST_UNREACHABLE
-        self._answer(rule, Side.TUNNEL, memoryview(quote), 0, len(quote), *unreachable, now)
+        self._icmp.error(Side.TUNNEL, memoryview(quote), 0, len(quote), *unreachable, now, rules.S31_GIVE_UP)
 
     # ── refusals that both ways share ─────────────────────────────────────────────────────────────────────────────
 

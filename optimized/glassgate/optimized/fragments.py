@@ -198,6 +198,8 @@ class Reassembly:
             rule = rules.S12_NOT_MULTIPLE_OF_8
         elif header + offset + len(piece) > LARGEST_DATAGRAM:
             rule = rules.S12_TOO_LONG
+        elif len(piece) > self._limits.reassembly_octets:
+            rule = rules.S12_OCTET_LIMIT
         if rule is not None:
             self._drop(rule, packet, start, end)
             return None
@@ -215,6 +217,9 @@ class Reassembly:
             self._drop(rule, packet, start, end)
             return None
         # LEARN
+        self._make_room(len(piece))
+        if key not in self._datagrams:
+            datagram = self._create(key, side, now)
         datagram.hold(offset, piece)
         self._octets += len(piece)
         if is_last:
@@ -225,9 +230,7 @@ class Reassembly:
         if datagram.octets == datagram.end:
             return self._complete(datagram, packet, start, end)
         if self._outgoing.noting:
-            self._outgoing.note(NoteKind.DELIVERED, rules.S12_HOLD, describe(packet, start, end))
-        while self._octets > self._limits.reassembly_octets:
-            self._give_way(rules.S12_OCTET_LIMIT)
+            self._outgoing.note(NoteKind.STATE, rules.S12_HOLD, describe(packet, start, end))
         return None
 
     def _conflict(self, datagram: Datagram, offset: int, piece: memoryview, is_last: bool) -> Rule | None:
@@ -235,16 +238,21 @@ class Reassembly:
         if datagram.is_discarded:
             return rules.S12_DISCARDED
         end = offset + len(piece)
-        overlap = datagram.overlap(offset, piece)
-        if overlap is not None:
-            return overlap
         if is_last and datagram.end not in (NO_END, end):
             return rules.S12_TWO_ENDS
         if (is_last and datagram.held_end > end) or (datagram.end != NO_END and end > datagram.end):
             return rules.S12_BEYOND_END
+        overlap = datagram.overlap(offset, piece)
+        if overlap is not None:
+            return overlap
         if len(datagram.starts) >= self._limits.reassembly_fragments:
             return rules.S12_FRAGMENT_LIMIT
         return None
+
+    def _make_room(self, octets: int) -> None:
+        """The oldest datagrams give way, be it the one that the octets belong to."""
+        while self._octets + octets > self._limits.reassembly_octets:
+            self._give_way(rules.S12_OCTET_LIMIT)
 
     def _complete(self, datagram: Datagram, packet: memoryview, start: int, end: int) -> tuple[int, bytes] | None:
         """Put the datagram together under its first fragment's header (S12_COMPLETE)."""
@@ -286,7 +294,7 @@ class Reassembly:
             if datagram.first is not None:
                 expired.append(datagram)
             elif not datagram.is_discarded:
-                self._state(rules.S12_TIMEOUT_SILENT, datagram)
+                self._note(NoteKind.DROPPED, rules.S12_TIMEOUT_SILENT, datagram)
         return expired
 
     # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -300,16 +308,16 @@ class Reassembly:
     def _give_way(self, rule: Rule) -> None:
         oldest = next(iter(self._datagrams.values()))
         self._remove(oldest)
-        self._state(rule, oldest)
+        self._note(NoteKind.STATE, rule, oldest)
 
     def _remove(self, datagram: Datagram) -> None:
         del self._datagrams[datagram.key]
         self._octets -= datagram.octets
 
-    def _state(self, rule: Rule, datagram: Datagram) -> None:
+    def _note(self, kind: NoteKind, rule: Rule, datagram: Datagram) -> None:
         if self._outgoing.noting:
             detail = {"identification": datagram.key[3], "fragments": len(datagram.starts), "octets": datagram.octets}
-            self._outgoing.note(NoteKind.STATE, rule, detail)
+            self._outgoing.note(kind, rule, detail)
 
     def _drop(self, rule: Rule, packet: memoryview, start: int, end: int) -> None:
         if self._outgoing.noting:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from glassgate.contract import Effect, Entropy, FlowEvent, GatewayConfig, Port, rules
+from glassgate.contract import Effect, Entropy, FlowEvent, GatewayConfig, Port
 from glassgate.optimized.addresses import Addresses
 from glassgate.optimized.arp import Arp
 from glassgate.optimized.buffers import Buffer, Outgoing, WorkBuffer
@@ -69,6 +69,7 @@ class BatchGateway:
         if now >= self.deadline:
             self.tick(now)
         if self.tunnel.flow is not Flow.OPEN:
+            self.tunnel.refuse_late(count)
             return False
         self.tunnel.stream.received(count)
         is_full = self.forwarding.downstream(now)
@@ -80,11 +81,13 @@ class BatchGateway:
         if now >= self.deadline:
             self.tick(now)
         length = len(datagram)
-        if self.tunnel.flow is not Flow.OPEN or not length:
-            return
+        if self.tunnel.flow is not Flow.OPEN:
+            return self.tunnel.refuse_late(length)
+        if not length:
+            return None
         self._datagram[0:length] = datagram
         self.forwarding.receive_record(self._datagram, memoryview(self._datagram), 0, length, now)
-        self.tunnel.report(now)
+        return self.tunnel.report(now)
 
     def flow_opened(self, now: float) -> None:
         """The tunnel's transport is connected."""
@@ -98,8 +101,7 @@ class BatchGateway:
 
     def tick(self, now: float) -> None:
         """Do all that is due by ``now``."""
-        for quote in self._arp.tick(now):
-            self.forwarding.host_unreachable(quote, rules.S31_GIVE_UP, now)
+        self._arp.tick(now, self.forwarding.tell_unreachable)
         self._local.tick(now)
         self.tunnel.tick(now)
 

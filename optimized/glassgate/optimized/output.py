@@ -74,10 +74,12 @@ class Output:
             refused = self._tunnel.seal(packet, start, end, now, because)
         else:
             destination = int.from_bytes(packet[start + AT_DESTINATION : start + AT_DESTINATION + 4], "big")
-            is_taken = self._arp.send(packet, start, end, destination, now, because, None)
-            refused = None if is_taken else rules.S31_NEGATIVE
+            is_given_up = self._arp.is_given_up(destination)
+            refused = rules.S31_NEGATIVE if is_given_up else None
+            if not is_given_up:
+                self._arp.send(packet, start, end, destination, now, because, None)
         if refused is not None and self._outgoing.noting:
-            self._outgoing.note(NoteKind.DROPPED, refused, describe(packet, start, end))
+            self._outgoing.note(NoteKind.STATE, refused, describe(packet, start, end))
 
 
 __all__ = ["HEADROOM", "Output", "Side"]

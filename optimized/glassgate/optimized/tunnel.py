@@ -144,6 +144,11 @@ class Tunnel:
         if self._is_stream:
             self.fail(rule, now)
 
+    def refuse_late(self, length: int) -> None:
+        """Octets of a flow that is no more."""
+        if length:
+            self._note(NoteKind.DROPPED, rules.S4_FLOW_LOST, {"length": length})
+
     def fail(self, rule: Rule, now: float) -> None:
         """Give the flow up: it is reset, not left open (S3_RESET_LOST_FLOW)."""
         self._outgoing.drop_flow()
