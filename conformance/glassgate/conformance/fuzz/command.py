@@ -111,32 +111,37 @@ def _summarise(console: Console, tally: Tally, plan: Plan) -> None:
         f"{plan.left} and {plan.right}: {tally.executions} stories with {tally.operations} operations, "
         f"{len(tally.rules)} rules in {len(tally.pairs)} pairs, {len(tally.divergences)} findings",
         highlight=False,
+        soft_wrap=True,
     )
 
 
 def _show(console: Console, number: int, divergence: Divergence, plan: Plan) -> None:
     finding, story = divergence.finding, divergence.story
     console.rule(f"finding {number}: {finding.kind}", align="left")
-    console.print(f"{finding.problem}\n(slice of seed {divergence.seed})", highlight=False, markup=False)
+    console.print(
+        f"{finding.problem}\n(slice of seed {divergence.seed})", highlight=False, markup=False, soft_wrap=True
+    )
     dissector = Dissector.for_config(story.gateway_config)
     for index, (at, input_) in enumerate(story.timed()):
         mark = "→" if index == finding.at else " "
         what = type(input_).__name__.removesuffix("Input").lower()
         if isinstance(input_, PacketInput):
             what = f"{input_.port}  {dissector.frame(str(input_.port), input_.data).summary}"
-        console.print(f"{mark} {at:10.4f}  {what}", highlight=False, markup=False)
+        console.print(f"{mark} {at:10.4f}  {what}", highlight=False, markup=False, soft_wrap=True)
     for name, turn in ((plan.left, divergence.left), (plan.right, divergence.right)):
         _show_turn(console, name, turn, dissector)
-    console.print(story.draft(f"draft-{number}", finding.problem), highlight=False, markup=False)
+    console.print(story.draft(f"draft-{number}", finding.problem), highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_turn(console: Console, name: str, turn: Turn, dissector: Dissector) -> None:
-    console.print(f"  {name}:", highlight=False, markup=False)
+    console.print(f"  {name}:", highlight=False, markup=False, soft_wrap=True)
     for output in turn.outputs:
         summary = dissector.frame(output.port, output.data).summary if output.data else ""
-        console.print(f"    {output.port}  {summary}  {output.data.hex()}", highlight=False, markup=False)
+        console.print(
+            f"    {output.port}  {summary}  {output.data.hex()}", highlight=False, markup=False, soft_wrap=True
+        )
     said = turn.error or ", ".join(turn.rules) or "nothing noted"
-    console.print(f"    ({said})", highlight=False, markup=False)
+    console.print(f"    ({said})", highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_draft(directory: Path, number: int, divergence: Divergence) -> None:

@@ -86,11 +86,10 @@ def story(dice: random.Random, services: Mapping[str, Any] | None = None) -> Sto
     scenes = Scenes(dice, config)
     parts = [scenes.any() for _ in range(dice.randint(1, 6))]
     operations: list[Operation] = []
-    while parts:
+    while parts := [part for part in parts if part]:
         part = dice.choice(parts)
         wait = dice.choice(LONG_WAITS) if dice.random() < 0.05 else dice.choice(WAITS)
         operations.append(Operation(wait, part.pop(0)))
-        parts = [left for left in parts if left]
     return Story(config, tuple(operations))
 
 
