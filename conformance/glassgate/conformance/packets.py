@@ -4,8 +4,8 @@ Nothing here is a stack. A builder writes what it is told, right or wrong: a hea
 by one. What it is not told it computes from the definition in the standard: lengths from the payload, checksums by
 RFC 1071's sum over 16-bit words. What reads packets for the judge shares no code with this.
 
-A field whose value is left to the gateway is given as ``ANY``, ``bound("name")`` or ``within(low, high)``: then its place
-stands in ``free``, and a checksum over it becomes one that is recomputed. In the octets such a field is zero.
+A field whose value is left to the gateway is given as ``ANY``, ``bound("name")`` or ``within(low, high)``: its place
+then stands in ``free``, and a checksum over it becomes one that is recomputed. In the octets such a field is zero.
 """
 
 from __future__ import annotations

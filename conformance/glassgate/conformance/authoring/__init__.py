@@ -19,6 +19,8 @@ SOURCES: tuple[str, ...] = (
     "arp",
     "data_channel",
     "data_channel_v1",
+    "data_channel_udp",
     "framing",
+    "configuration",
 )
 """The modules of ``sources``, one category each."""

@@ -10,8 +10,8 @@
         steps=[host_sends(datagram.but(time_to_live=2)).expect(into_tunnel(datagram.but(time_to_live=1)))],
     )
 
-A step is an input (``host_sends``, ``far_end_sends``, ``flow_brings``, ``time_passes`` …) and what must leave because of
-it: ``expect(…)`` in order, or ``silence()``. ``or_else(flag, …)`` names a further outcome that the standards leave open.
+A step is an input (``host_sends``, ``far_end_sends``, ``flow_brings``, ``time_passes`` …) and what must leave because
+of it: ``expect(…)`` in order, or ``silence()``. ``or_else(flag, …)`` names a further outcome that the standards allow.
 The two announcements of the start stand before the first step; a step without ``at`` comes 0.1 s after the one before.
 """
 
@@ -332,6 +332,16 @@ class Category:
                 steps=told,
                 category=self.name,
             )
+        )
+
+    def refused(self, id_: str, title: str, *of: Rule, source: str, config: Mapping[str, Any], member: str) -> None:
+        """Add a vector whose configuration is an error that names ``member``: the gateway does not start."""
+        whole = merge_patch(self.config, config)
+        start = Step(0.0, StartInput(), (Outcome((ExpectedAction("refuse", member),)),))
+        usual = (f"external.{whole['external']['kind']}", "session")
+        slugs = tuple(rule.slug for rule in of)
+        self.vectors.append(
+            Vector(id_, title, slugs, usual, Result.INVALID, source, (start,), 1, (), config, whole, self.name)
         )
 
     def invalid(self, id_: str, title: str, *of: Rule, **more: Any) -> None:

@@ -470,6 +470,26 @@ category.invalid(
     ],
 )
 
+for name, mac in (("own", GATEWAY.mac), ("zero", "00:00:00:00:00:00")):
+    category.invalid(
+        f"arp-request-from-{name}-hardware",
+        f"A request whose sender's hardware address is {mac} comes from no other station: no answer, nothing learned",
+        rules.S8_NO_STATION,
+        source="IEEE 802.3 3.2.3; RFC 826 Packet Reception",
+        steps=[arp_arrives(request_from(HOST).but(sender_hardware=mac), by=HOST.mac).silence(), is_unknown(HOST)],
+    )
+    category.invalid(
+        f"arp-reply-with-{name}-hardware",
+        f"A reply that says that a known host is at {mac} changes nothing",
+        rules.S8_NO_STATION,
+        source="IEEE 802.3 3.2.3; RFC 826 Packet Reception",
+        steps=[
+            introduces(HOST),
+            arp_arrives(reply_from(HOST).but(sender_hardware=mac), to=GATEWAY.mac, by=HOST.mac).silence(),
+            arrives_at(HOST),
+        ],
+    )
+
 category.invalid(
     "arp-frame-from-gateway",
     "A request in a frame from the gateway's own hardware address is an echo of somebody's making",

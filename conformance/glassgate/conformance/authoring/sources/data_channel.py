@@ -1,7 +1,7 @@
 """The data channel: what a record is, what is believed of one, and what ends the connection.
 
-Here the octets of the stream are written exactly. ``arrives(n, packet)`` is a record that the far end sealed under packet id
-n; ``sealed(n, packet)`` is what the gateway must put on the flow.
+Here the octets of the stream are written exactly: ``record(n)`` is what the far end sealed under packet id n, and
+``sealed(n)`` what the gateway must put on the flow.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ category.invalid(
 
 
 def _fatal(name: str, title: str, rule: Any, bad: bytes, *before: bytes, why: str) -> None:
-    """After this record the gateway gives the flow up; a second later it wants a new one, and serves the LAN meanwhile."""
+    """After this record the gateway gives the flow up and a second later wants another; it serves the LAN meanwhile."""
     category.invalid(
         f"data-{name}",
         f"{title}: over TCP the connection is given up and opened again",

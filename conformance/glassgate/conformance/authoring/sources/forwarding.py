@@ -901,7 +901,7 @@ BACK = IPv4(source=FAR, destination=HOST.address, payload=udp(53, 5000, b"here")
 
 category.vector(
     "fwd-back-udp",
-    "A packet out of the tunnel to a known host leaves inside at once, source unchanged, from the gateway's hardware address",
+    "A packet out of the tunnel to a known host leaves at once from the gateway's hardware address, source unchanged",
     rules.S29_TO_HOST,
     rules.S31_KNOWN,
     rules.S26_OPEN,
@@ -1194,7 +1194,7 @@ _OTHER_END = Station("10.38.2.1", "02:00:0a:26:02:01")
 
 category.vector(
     "fwd-prefix-of-31",
-    "In a prefix of 31 bits both addresses are hosts: 10.38.2.0 is the gateway, 10.38.2.1 the host, 10.38.2.2 elsewhere",
+    "In a prefix of 31 bits both addresses are hosts: 10.38.2.0 the gateway, 10.38.2.1 the host, 10.38.2.2 elsewhere",
     rules.S1_NO_BROADCAST_IN_31,
     rules.S29_TO_HOST,
     source="RFC 3021 2.1",

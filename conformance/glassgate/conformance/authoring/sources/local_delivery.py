@@ -1010,7 +1010,7 @@ _answer = from_gateway(HOST.address, echo_reply(0x0F0F, 1, bytes(range(250)) * 8
 
 category.vector(
     "local-echo-2000-octets",
-    "An echo request in two fragments is put together, answered whole, and the answer fragmented under one identification",
+    "An echo request in two fragments is put together; the answer leaves in two fragments under one identification",
     rules.S12_COMPLETE,
     rules.L1_ECHO,
     rules.S21_FRAGMENT,

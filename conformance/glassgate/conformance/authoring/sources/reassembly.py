@@ -565,7 +565,7 @@ category.invalid(
 
 category.invalid(
     "reasm-timeout-before-late-arrival",
-    "A fragment that arrives after the timeout finds it done, though no tick came between: first the error, then a new hold",
+    "A fragment after the timeout finds it done, though no tick came between: first the error, then a new hold",
     rules.S12_TIMEOUT,
     source="RFC 1122 3.3.2",
     steps=[
