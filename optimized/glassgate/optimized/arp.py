@@ -208,7 +208,9 @@ class Arp:
             return self._state(rule, detail)
         if learned:
             self._state(rules.S8_UPDATE, detail)
-        return self._refuse(rules.S7_NOT_FOR_US if operation == REQUEST else rules.S8_NOT_LEARNED, detail)
+        if operation == REQUEST:
+            return self._refuse(rules.S7_NOT_FOR_US, detail)
+        return None if learned else self._refuse(rules.S8_NOT_LEARNED, detail)
 
     def _receive_probe(self, sender_hardware: bytes, target: int, detail: dict[str, object]) -> None:
         """A sender without address yet: answered, never learned (RFC 5227 2.1.1)."""
@@ -333,11 +335,11 @@ class Arp:
                     tell_unreachable(quote, now)
 
     def _due(self, now: float) -> list[Neighbour]:
-        """Those whose time has come; of several, the one used least recently comes first."""
+        """Those whose time has come, in order; of equal times, the one used least recently comes first."""
         if self._pending and now < next(iter(self._pending.values())).due:
             return []
         due = list(takewhile(lambda neighbour: now >= neighbour.due, self._pending.values()))
-        due.sort(key=lambda neighbour: neighbour.used)
+        due.sort(key=lambda neighbour: (neighbour.due, neighbour.used))
         return due
 
     def _give_up(self, neighbour: Neighbour, now: float) -> list[bytes]:

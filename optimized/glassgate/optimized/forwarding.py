@@ -29,6 +29,7 @@ from glassgate.contract import GatewayConfig, NoteKind, Rule, rules
 from glassgate.optimized.addresses import Addresses
 from glassgate.optimized.arp import Arp
 from glassgate.optimized.buffers import COMFORT, HEADROOM, Outgoing, WorkBuffer
+from glassgate.optimized.data_channel import LAST_PACKET_ID
 from glassgate.optimized.ethernet import HEADER_LENGTH as FRAME_HEADER
 from glassgate.optimized.ethernet import TYPE_ARP, TYPE_IPV4, Ethernet
 from glassgate.optimized.fragments import cut
@@ -172,7 +173,7 @@ class Forwarding:
                 and life_and_protocol >= TIME_TO_LIVE_2
                 and sealing is not None
             ):
-                if outgoing.noting:
+                if outgoing.noting and sealing.packet_id <= LAST_PACKET_ID:
                     self._note_forwarded(frames, packet, packet + total_length, destination)
                 TIME_TO_LIVE_AND_CHECKSUM.pack_into(
                     frames, packet + AT_TIME_TO_LIVE, life_and_protocol - ONE_HOP, (checksum + ONE_HOP) % 0xFFFF
@@ -218,11 +219,14 @@ class Forwarding:
         if self._refuse_expired(Side.INSIDE, packet, start, end, now):
             return
         tunnel = self._tunnel
-        if tunnel.sealing is None:
+        sealing = tunnel.sealing
+        if sealing is None:
             unreachable = DESTINATION_UNREACHABLE, NETWORK_UNREACHABLE
             return self._answer(rules.S4_TUNNEL_DOWN, Side.INSIDE, packet, start, end, *unreachable, now)
         if self._refuse_too_big(Side.INSIDE, packet, start, end, tunnel.mtu, now):
             return
+        if sealing.packet_id > LAST_PACKET_ID:
+            return self._drop(rules.S24_IDS_USED_UP, packet, start, end)
         # ANSWER
         is_whole = end - start <= tunnel.mtu
         rule = rules.S14_FORWARD if is_whole else rules.S21_FRAGMENT
@@ -233,7 +237,7 @@ class Forwarding:
             clamp_maximum_segment_size(packet, start, end, tunnel.mssfix)
         pieces = ((start, end),) if is_whole else cut(packet, start, end, tunnel.mtu)
         for piece_start, piece_end in pieces:
-            refused = tunnel.seal(packet, piece_start, piece_end, now, rule)
+            refused = sealing.seal(packet, piece_start, piece_end, rule)
             if refused is not None:
                 return self._drop(refused, packet, piece_start, piece_end)
 

@@ -192,12 +192,12 @@ class Reassembly:
         piece = packet[start + header : end]
         # REFUSE
         rule: Rule | None = None
-        if not piece:
-            rule = rules.S12_EMPTY
+        if header + offset + len(piece) > LARGEST_DATAGRAM:
+            rule = rules.S12_TOO_LONG
         elif not is_last and len(piece) % 8:
             rule = rules.S12_NOT_MULTIPLE_OF_8
-        elif header + offset + len(piece) > LARGEST_DATAGRAM:
-            rule = rules.S12_TOO_LONG
+        elif not piece:
+            rule = rules.S12_EMPTY
         elif len(piece) > self._limits.reassembly_octets:
             rule = rules.S12_OCTET_LIMIT
         if rule is not None:

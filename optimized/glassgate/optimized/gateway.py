@@ -164,9 +164,11 @@ class InProcess:
 
     def _receive_stream(self, data: memoryview, now: float) -> None:
         taken = 0
-        while taken < len(data):
+        while True:
             room = self.batch.room()
             count = min(len(room), len(data) - taken)
             room[:count] = data[taken : taken + count]
             taken += count
             self.batch.receive_stream(count, now)
+            if taken == len(data):
+                break

@@ -142,8 +142,7 @@ class Icmp:
             return rules.S20_NOT_ABOUT_LATER_FRAGMENT
         if packet[start + AT_PROTOCOL] == PROTOCOL_ICMP:
             message = start + header_length(packet, start)
-            # A message without even its type might be an error: then silence is the safe answer.
-            if message >= end or packet[message] in ERRORS:
+            if message < end and packet[message] in ERRORS:
                 return rules.S20_NOT_ABOUT_ERROR
         if self._addresses.is_own(ADDRESS.unpack_from(packet, start + AT_SOURCE)[0]):
             return rules.S20_NOT_TO_SOURCE

@@ -71,7 +71,7 @@ class Output:
 
     def _send_piece(self, side: Side, packet: memoryview, start: int, end: int, now: float, because: Rule) -> None:
         if side is Side.TUNNEL:
-            refused = self._tunnel.seal(packet, start, end, now, because)
+            refused = self._tunnel.seal(packet, start, end, because)
         else:
             destination = int.from_bytes(packet[start + AT_DESTINATION : start + AT_DESTINATION + 4], "big")
             is_given_up = self._arp.is_given_up(destination)

@@ -146,8 +146,7 @@ class Tunnel:
 
     def refuse_late(self, length: int) -> None:
         """Octets of a flow that is no more."""
-        if length:
-            self._note(NoteKind.DROPPED, rules.S4_FLOW_LOST, {"length": length})
+        self._note(NoteKind.DROPPED, rules.S4_FLOW_LOST, {"length": length})
 
     def fail(self, rule: Rule, now: float) -> None:
         """Give the flow up: it is reset, not left open (S3_RESET_LOST_FLOW)."""
@@ -179,7 +178,7 @@ class Tunnel:
 
     # ── records ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def seal(self, packet: memoryview, start: int, end: int, now: float, because: Rule) -> Rule | None:
+    def seal(self, packet: memoryview, start: int, end: int, because: Rule) -> Rule | None:
         """Send one inner packet, or say why not."""
         if self.sealing is None:
             return rules.S4_TUNNEL_DOWN
