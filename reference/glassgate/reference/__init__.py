@@ -49,6 +49,7 @@ implementation = Implementation(
     capabilities=frozenset(
         {
             "external.os",
+            "external.stack",
             "session",
             "transport.udp",
             "cipher.aes-256-gcm",

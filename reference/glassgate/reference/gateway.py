@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import AddressValueError, IPv4Address
 
 from glassgate.contract import (
+    CloseFlow,
     ConfigError,
     Effect,
     Entropy,
@@ -26,13 +27,16 @@ from glassgate.contract import (
     GatewayConfig,
     Note,
     NoteKind,
+    OpenFlow,
     Port,
     Rule,
+    Transmit,
     rules,
 )
-from glassgate.reference import arp, ethernet, forwarding, fragments, icmp, ipv4, udp
+from glassgate.reference import arp, ethernet, external, forwarding, fragments, icmp, ipv4, udp
 from glassgate.reference.addresses import Attached
 from glassgate.reference.arp import Neighbours, Unreachable, Waiting
+from glassgate.reference.external import External, FlowClosed, FlowOctets, FlowOpened, Server
 from glassgate.reference.forwarding import Onward, Place, Ready, Refusal
 from glassgate.reference.fragments import Reassembly, TimedOut
 from glassgate.reference.icmp import TokenBucket
@@ -43,6 +47,9 @@ from glassgate.reference.openvpn.profile import Profile, ProfileError
 from glassgate.reference.openvpn.tunnel import InnerPacket, OpenVpnTunnel
 from glassgate.reference.tcp.service import Outgoing, TcpService
 from glassgate.reference.udp import ClosedPort, Datagram
+
+RECORD_OVERHEAD = 2 + 4 + 4 + 16
+"""Octets that a record adds to its packet: length, opcode and peer id, packet id, tag (PROTOCOL.md 10)."""
 
 
 class Side(StrEnum):
@@ -69,6 +76,10 @@ class ReferenceGateway:
         profile = None if config.tunnel.ovpn is None else _profile(config.tunnel.ovpn)
         client = None if profile is None else Client(profile, entropy)
         self._tunnel = OpenVpnTunnel(config.tunnel, config.internal.address.network, client, profile)
+        self._external: External | None = None  # where the operating system has the transport
+        if isinstance(config.external, ExternalStack):
+            self._external = External(config.external, config.limits, entropy, config.notes)
+            self._servers = _servers(config, profile)
 
     # ── the four doors ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -77,12 +88,14 @@ class ReferenceGateway:
         return self._at_the_door(self._start(now))
 
     def receive(self, port: Port, data: bytes | bytearray | memoryview, now: float) -> list[Effect]:
-        """Take one frame from inside, or what arrived on the flow."""
+        """Take one frame from inside or outside, or what arrived on the flow."""
         octets = bytes(data)  # the caller overwrites what it gave us
         effects = self.tick(now)
         if port is Port.INTERNAL:
             return effects + self._at_the_door(self._frame_from_inside(octets, now))
-        assert port is Port.FLOW
+        if port is Port.EXTERNAL:
+            assert self._external is not None
+            return effects + self._at_the_door(self._outside(self._external.receive(octets, now), now))
         return effects + self._at_the_door(self._through_the_tunnel(self._tunnel.receive(octets, now), now))
 
     def flow(self, event: FlowEvent, now: float) -> list[Effect]:
@@ -103,6 +116,7 @@ class ReferenceGateway:
             self._reassembly.deadline,
             self._tcp.deadline,
             self._tunnel.deadline,
+            self._external.deadline if self._external else None,
         )
         return min((time for time in times if time is not None), default=None)
 
@@ -135,6 +149,8 @@ class ReferenceGateway:
         if self._config.internal.address.network.prefixlen > 30:
             yield changed(rules.S1_NO_BROADCAST_IN_31, address=self._config.internal.address)
         yield from self._neighbourhood(self._neighbours.start(now), now)
+        if self._external is not None:
+            yield from self._outside(self._external.start(now), now)
         is_flow_open = self._config.tunnel.session is not None and isinstance(self._config.external, ExternalOs)
         yield from self._through_the_tunnel(self._tunnel.start(is_flow_open, now), now)
 
@@ -143,6 +159,8 @@ class ReferenceGateway:
         for over in self._reassembly.tick(now):
             yield from self._timed_out(over, now)
         yield from self._segments(self._tcp.tick(now), now)
+        if self._external is not None:
+            yield from self._outside(self._external.tick(now), now)
         yield from self._through_the_tunnel(self._tunnel.tick(now), now)
 
     # ── from inside ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,6 +188,32 @@ class ReferenceGateway:
         for step in steps:
             if isinstance(step, InnerPacket):
                 yield from self._packet_from_tunnel(step.octets, now)
+            elif self._external is not None and isinstance(step, OpenFlow | CloseFlow | Transmit):
+                yield step.because
+                yield from self._outside(self._on_our_own_stack(self._external, step, now), now)
+            else:
+                yield step
+
+    def _on_our_own_stack(
+        self, stack: External, wish: OpenFlow | CloseFlow | Transmit, now: float
+    ) -> Iterator[external.Step]:
+        """What the operating system would do for the tunnel, done here (S2, S3)."""
+        if isinstance(wish, OpenFlow):
+            yield from stack.open(self._servers[self._tunnel.remote], now)
+        elif isinstance(wish, CloseFlow):
+            yield from stack.abort(wish.because, now)
+        else:
+            yield from stack.send(wish.data, now)
+
+    def _outside(self, steps: Iterable[external.Step], now: float) -> Iterator[Step]:
+        """What the external stack did, its news given to the tunnel."""
+        for step in steps:
+            if isinstance(step, FlowOpened):
+                yield from self._through_the_tunnel(self._tunnel.opened(now), now)
+            elif isinstance(step, FlowClosed):
+                yield from self._through_the_tunnel(self._tunnel.closed(now), now)
+            elif isinstance(step, FlowOctets):
+                yield from self._through_the_tunnel(self._tunnel.receive(step.octets, now), now)
             else:
                 yield step
 
@@ -369,6 +413,10 @@ class ReferenceGateway:
             yield rules.S3_DROP_BEFORE_ID
             yield dropped(rules.S24_IDS_USED_UP, ids_left=self._tunnel.ids_left)
             return False
+        needed = sum(piece.total_length + RECORD_OVERHEAD for piece in pieces)
+        if self._external is not None and self._external.room < needed:
+            yield dropped(rules.S3_DROP_BEFORE_ID, room=self._external.room, needed=needed)
+            return False
         yield rules.S24_SEAL
         for piece in pieces:
             yield from self._through_the_tunnel(self._tunnel.send(ipv4.build(piece), because, now), now)
@@ -416,3 +464,19 @@ def _profile(text: str) -> Profile:
         return Profile.parse(text)
     except ProfileError as error:
         raise ConfigError("tunnel.ovpn", str(error)) from error
+
+
+def _servers(config: GatewayConfig, profile: Profile | None) -> list[Server]:
+    """Where the flow may go, in the order of the profile's remotes.
+
+    Raises:
+        ConfigError: a remote is a name, and our own stack has no resolver.
+    """
+    if profile is None:
+        return [Server(config.tunnel.remote, config.tunnel.port, config.tunnel.proto)]
+    try:
+        return [Server(IPv4Address(remote.host), remote.port, remote.proto) for remote in profile.remotes]
+    except AddressValueError as error:
+        raise ConfigError(
+            "tunnel.ovpn", f"remote: {error}; with external.kind 'stack' it must be an address"
+        ) from error

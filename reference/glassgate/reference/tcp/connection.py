@@ -342,6 +342,10 @@ class Connection:
         if self.state is State.SYN_SENT:
             self._advance(Event.UNREACHABLE, rules.L4_FLOW_ERROR)
 
+    def held_back_until(self, now: float) -> None:
+        """What was sent last has left only now, for it waited for ARP: its time begins here."""
+        self.sending.departed(now)
+
     # ── time (RFC 9293 3.10.8) ────────────────────────────────────────────────────────────────────────────────────────
 
     @property

@@ -227,6 +227,13 @@ class Sending:
         self.nxt = self.nxt + size
         return piece
 
+    def departed(self, now: float) -> None:
+        """What was thought to have left has left only now."""
+        if self.retransmit_at is not None:
+            self.retransmit_at = now + self.timeout.seconds
+        if self.timed is not None:
+            self.timed = (self.timed[0], now)
+
     def time_out(self) -> None:
         """The retransmission timer has run out (RFC 6298 5.4 to 5.6): go back, and begin slowly."""
         self.congestion.timed_out(self.una, self.highest, is_first=self.unanswered == 0)
