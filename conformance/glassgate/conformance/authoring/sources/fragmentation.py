@@ -532,13 +532,17 @@ for name, title, mtu, packet in (
         ],
     )
 
-for name, packet in (
-    ("exactly-mtu", of_octets(576, dont_fragment=True)),
-    ("exactly-mtu-with-options", of_octets(576, ROUTER_ALERT, dont_fragment=True)),
+for name, title, packet in (
+    ("exactly-mtu", "A packet of exactly the MTU passes whole, DF and all", of_octets(576, dont_fragment=True)),
+    (
+        "exactly-mtu-with-options",
+        "Options and data together make exactly the MTU: it passes",
+        of_octets(576, ROUTER_ALERT, dont_fragment=True),
+    ),
 ):
     category.vector(
         f"frag-df-{name}",
-        "A packet of exactly the MTU passes whole, DF and all",
+        title,
         rules.S22_FITS,
         source="RFC 1191 4",
         config=tunnel_mtu(576),

@@ -1,0 +1,106 @@
+"""Vectors are authored, never recorded: filling needs no gateway, and gives the packaged files octet for octet."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glassgate.conformance import authoring, filling, packets
+from glassgate.conformance.model import dumps, load_packaged, loads
+
+AUTHORING = Path(authoring.__file__).parent
+SOURCES = sorted((AUTHORING / "sources").glob("*.py"))
+
+WITHOUT_GATEWAYS = """
+import sys
+
+class Unimportable:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(("glassgate.reference", "glassgate.optimized")):
+            raise ImportError(f"{name} is not there")
+
+sys.meta_path.insert(0, Unimportable())
+for name in ("reference", "optimized"):
+    try:
+        __import__(f"glassgate.{name}")
+    except ImportError:
+        pass
+    else:
+        sys.exit(f"glassgate.{name} could be imported: this proves nothing")
+from glassgate.conformance import filling
+sys.exit(filling.main(["--check"]))
+"""
+
+
+def test_filling_gives_the_packaged_files() -> None:
+    assert filling.differences() == []
+
+
+def test_filling_works_with_both_gateways_unimportable() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_GATEWAYS], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_filling_twice_gives_the_same_octets(tmp_path: Path) -> None:
+    filling.fill(tmp_path / "one")
+    filling.fill(tmp_path / "two")
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+
+
+def test_a_changed_file_is_found(tmp_path: Path) -> None:
+    filling.fill(tmp_path)
+    changed = tmp_path / "arp.json"
+    changed.write_text(changed.read_text("utf-8").replace("0806", "0807", 1), "utf-8")
+    assert filling.differences(tmp_path) == ["arp.json: differs from its source"]
+
+
+def test_a_missing_file_and_one_without_source_are_found(tmp_path: Path) -> None:
+    filling.fill(tmp_path)
+    (tmp_path / "arp.json").rename(tmp_path / "recorded.json")
+    assert filling.differences(tmp_path) == ["arp.json: missing", "recorded.json: has no source"]
+
+
+def test_check_tells_by_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(filling.differences, "__defaults__", (tmp_path,))
+    assert filling.main(["--check"]) == 1
+    assert "arp.json: missing; run python -m glassgate.conformance.filling" in capsys.readouterr().err
+
+
+def test_there_is_no_option_that_updates_expectations(capsys: pytest.CaptureFixture[str]) -> None:
+    assert filling.main(["--update"]) == 2
+    assert capsys.readouterr().err == "filling: '--update' is not known; the only option is --check\n"
+
+
+AUTHORED = [*SOURCES, *sorted(AUTHORING.glob("*.py")), Path(packets.__file__), Path(filling.__file__)]
+ALLOWED = (
+    "glassgate.contract",
+    "glassgate.conformance.authoring",
+    "glassgate.conformance.packets",
+    "glassgate.conformance.model",
+)
+
+
+@pytest.mark.parametrize("path", AUTHORED, ids=lambda path: path.stem)
+def test_a_source_imports_nothing_of_the_gateways_or_the_judge(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert all(name.startswith(ALLOWED) for name in names if name.startswith("glassgate")), (path.name, names)
+
+
+def test_every_source_is_filled() -> None:
+    assert {path.stem for path in SOURCES} - {"__init__"} == set(authoring.SOURCES)
+
+
+def test_the_model_reads_back_what_was_filled() -> None:
+    read = {file.name: file for file in load_packaged()}
+    for category in filling.categories():
+        assert loads(dumps(category.file()), f"{category.name}.json") == read[f"{category.name}.json"]
