@@ -14,6 +14,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,8 @@ _EXAMPLE = {
 }
 _TYPES = {
     "MacAddress": "Ethernet address", "IPv4Interface": "address with prefix length", "IPv4Address": "address",
-    "int": "integer", "bool": "true or false", "bytes": "hexadecimal octets", "str": "text", "int | None": "integer or null",
+    "int": "integer", "bool": "true or false", "bytes": "hexadecimal octets", "str": "text",
+    "int | None": "integer or null",
     "tuple[IPv4Network, ...]": "list of prefixes", "tuple[int, ...]": "list of ports", "Cipher": ", ".join(Cipher),
     'Literal["tcp", "udp"]': "tcp or udp", "str | None": "text", 'Literal["stack"]': "stack", 'Literal["os"]': "os",
 }  # fmt: skip
@@ -296,7 +298,7 @@ def _attribute_docstrings(kind: type) -> dict[str, str]:
     path = sources()["contract/configuration.py"]
     body = next(node.body for node in tree(path).body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
     found = {}
-    for node, following in zip(body, body[1:], strict=False):
+    for node, following in pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(following, ast.Expr):
             found[node.target.id] = str(ast.literal_eval(following.value))
     return found

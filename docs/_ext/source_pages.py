@@ -1,8 +1,8 @@
 """The sources as pages, line by line anchored, and a role that links into them by function.
 
-``{source}`reference/forwarding.py``` links the file, ``{source}`reference/forwarding.py:forward``` the function, method
-(``Class.method``) or class of that name. A file or name that is not there is a warning, so the build (``-W``) says when a
-page and the code have parted.
+``{source}`reference/forwarding.py``` links the file, ``{source}`reference/forwarding.py:onward``` the function, class
+or method (``Class.method``) of that name. A file or name that is not there is a warning, so the build (``-W``) says
+when a page and the code have parted.
 """
 
 from __future__ import annotations

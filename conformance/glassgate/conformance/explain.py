@@ -23,6 +23,7 @@ _ASIDES = {
     "opened": " with the session's key: octets of their own",
     "quoted packet": ": the packet that this error is about",
 }
+_HEXADECIMAL = ("checksum", "identification")
 FEWEST_ALIKE = 6  # a frame is told by its differences only where at least so many fields are the same
 
 _KIND_STYLES = {
@@ -218,10 +219,12 @@ def told(detail: Mapping[str, object]) -> str:
     >>> told({"time_to_live": 1, "source": "10.38.2.5", "is_fragment": False})
     'time to live 1, source 10.38.2.5, is fragment no'
     """
-    return ", ".join(f"{name.replace('_', ' ')} {_scalar(value)}" for name, value in detail.items())
+    return ", ".join(f"{name.replace('_', ' ')} {_scalar(name, value)}" for name, value in detail.items())
 
 
-def _scalar(value: object) -> str:
+def _scalar(name: str, value: object) -> str:
+    if name.endswith(_HEXADECIMAL) and isinstance(value, int):
+        return f"0x{value:04x}"  # as the fields of the frame show it
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

@@ -119,7 +119,7 @@ def _epilogue(console: Console, gateway: Gateway, now: float) -> None:
     due = gateway.deadline
     words = "Nothing is pending."
     if due is not None:
-        words = f"The gateway's next deadline is in {due - now:.3g} s; --wait SECONDS goes on."
+        words = f"The gateway's next deadline is in {round(due - now, 3):g} s; --wait SECONDS goes on."
     paragraph(console, Text(words, style="dim"))
 
 
