@@ -188,7 +188,8 @@ def test_a_fragment_that_is_wrong_alone_holds_nothing(fragment: Packet, rule: st
         ((piece(0, 16), piece(8, 24)), "s12-overlap"),
         ((piece(8, 16), piece(0, 24)), "s12-overlap"),
         ((piece(8, 16, False), piece(16, 24, False)), "s12-two-ends"),
-        ((piece(8, 24, False), piece(8, 16, False)), "s12-two-ends"),
+        ((piece(8, 24, False), piece(8, 16, False)), "s12-duplicate"),  # it adds no octet, so it is not believed
+        ((piece(8, 24, False), piece(0, 16, False)), "s12-two-ends"),
         ((piece(8, 16, False), piece(16, 24)), "s12-beyond-end"),
         ((piece(16, 24), piece(8, 16, False)), "s12-beyond-end"),
     ],

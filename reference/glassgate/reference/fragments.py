@@ -183,15 +183,13 @@ class Reassembly:
         refusal = _refuse_alone(packet, self._limits)
         if refusal is None and isinstance(context, Discarded):
             refusal = dropped(rules.S12_DISCARDED, fragment_offset=packet.fragment_offset)
+        if refusal is None and isinstance(context, Assembling) and context.holds(packet):
+            refusal = dropped(rules.S12_DUPLICATE, fragment_offset=packet.fragment_offset)
         if refusal is not None:
             yield refusal
             return
         if isinstance(context, Assembling):
-            refusal = _refuse_end(context, packet)
-            if refusal is None and context.holds(packet):
-                yield dropped(rules.S12_DUPLICATE, fragment_offset=packet.fragment_offset)
-                return
-            refusal = refusal or _refuse_beside(context, packet, self._limits)
+            refusal = _refuse_beside(context, packet, self._limits)
             if refusal is not None:
                 self._discard(key, context)
                 yield refusal
@@ -261,25 +259,20 @@ def _refuse_alone(packet: Packet, limits: Limits) -> Note | None:
     return None
 
 
-def _refuse_end(held: Assembling, packet: Packet) -> Note | None:
-    """Why the datagram cannot end where this fragment, or an earlier one, says, or None. The whole is refused then."""
-    end = held.end if packet.more_fragments else packet.fragment_end
-    if held.end is not None and end != held.end:
-        return dropped(rules.S12_TWO_ENDS, end=held.end, fragment_end=packet.fragment_end)
-    if end is not None and max(held.reaches, packet.fragment_end) > end:
-        return dropped(rules.S12_BEYOND_END, end=end, reaches=held.reaches, fragment_end=packet.fragment_end)
-    return None
-
-
 def _refuse_beside(held: Assembling, packet: Packet, limits: Limits) -> Note | None:
-    """Why this fragment cannot stand beside those that are held, or None. The whole is refused then."""
+    """Why this fragment cannot be of one datagram with those that are held, or None. The whole is refused then."""
     values = {"fragment_offset": packet.fragment_offset, "fragment_end": packet.fragment_end}
+    end = held.end if packet.more_fragments else packet.fragment_end
+    reaches = max(held.reaches, packet.fragment_end)
+    if held.end is not None and end != held.end:
+        return dropped(rules.S12_TWO_ENDS, end=held.end, **values)
+    if end is not None and reaches > end:
+        return dropped(rules.S12_BEYOND_END, end=end, reaches=reaches, **values)
     if held.overlaps(packet):
         return dropped(rules.S12_OVERLAP, **values)
     if len(held.pieces) == limits.reassembly_fragments:
         return dropped(rules.S12_FRAGMENT_LIMIT, fragments=len(held.pieces))
     first = packet if packet.fragment_offset == 0 else held.first_fragment
-    reaches = max(held.reaches, packet.fragment_end)
     if first is not None and first.header_length + reaches > ipv4.LONGEST_PACKET:
         return dropped(rules.S12_TOO_LONG, header_length=first.header_length, **values)
     return None
