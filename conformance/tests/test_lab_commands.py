@@ -49,6 +49,7 @@ def test_without_root_every_command_says_so_and_is_unusable(
         (["run", "--gateway", "other"], "'other'"),
         (["run", "--size", "0"], "0"),
         (["run", "--seconds", "soon"], "'soon'"),
+        (["matrix", "--only", "carrier pigeon"], "'carrier pigeon'"),
         (["run", "--json", "/nowhere/results"], "/nowhere/results"),
         (["shell", "nowhere"], "'nowhere'"),
         (["walk"], "'walk'"),
@@ -141,7 +142,7 @@ def test_a_known_difference_counts_for_the_kernel_only() -> None:
 
 
 def test_what_a_gateway_does_not_declare_is_not_asked_of_it() -> None:
-    check = Check("own echo", refuses, requires="no.such-capability")
+    check = Check("own echo", refuses, requires=("no.such-capability",))
 
     result = checks.execute(lab_of("reference"), check)
 
@@ -149,7 +150,9 @@ def test_what_a_gateway_does_not_declare_is_not_asked_of_it() -> None:
         Verdict.UNSUPPORTED,
         "the gateway does not declare no.such-capability",
     )
-    assert checks.execute(lab_of("reference"), Check("own echo", refuses, requires="notes")).verdict is Verdict.FAILED
+    assert (
+        checks.execute(lab_of("reference"), Check("own echo", refuses, requires=("notes",))).verdict is Verdict.FAILED
+    )
 
 
 def test_a_program_that_hangs_fails_its_check_and_no_other() -> None:

@@ -77,6 +77,13 @@ def test_every_check_passes_and_nothing_remains(directory: Path, tmp_path: Path,
     assert list(directory.iterdir()) == []
 
 
+def test_every_kind_of_tunnel_can_be_tried(directory: Path) -> None:
+    done = lab("matrix", "--gateway", "openvpn", "--only", "tls-crypt-v2 AES-128-GCM")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout  # two transports, two versions of TLS
+
+
 def test_captures_hold_both_sides_of_the_gateway(directory: Path, tmp_path: Path) -> None:
     captures = tmp_path / "captures"
 
@@ -93,10 +100,10 @@ def test_captures_hold_both_sides_of_the_gateway(directory: Path, tmp_path: Path
 def test_a_gateway_that_does_not_start_fails_the_run_and_its_log_is_shown(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Lab.create(GatewayKind.REFERENCE, TunnelOptions(), owned=True)
+    made = Lab.create(GatewayKind.REFERENCE, owned=True)
     monkeypatch.setattr(network, "gateway_command", lambda kind, path: ["sh", "-c", "echo no key >&2; exit 3"])
     made.build()
-    made.start_gateway()
+    made.start_tunnel(TunnelOptions())
     results = list(checks.results(checks.Run(made, 1000, 1)))
 
     assert results[0].measured == "the gateway ended: no key"

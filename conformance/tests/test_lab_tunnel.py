@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from glassgate.conformance.lab import matrix
+from glassgate.conformance.lab.errors import CheckFailed
 from glassgate.conformance.lab.tunnel import (
+    Control,
     GatewayKind,
     Secrets,
     TunnelOptions,
@@ -21,11 +24,11 @@ from glassgate.conformance.lab.tunnel import (
 
 @pytest.fixture(scope="module")
 def keys() -> Secrets:
-    return Secrets.fresh()
+    return Secrets.fresh(Control.TLS_CRYPT, Path("/nowhere"))
 
 
 def blocks(text: str) -> dict[str, str]:
-    return {name: body.strip() for name, body in re.findall(r"^<([a-z-]+)>\n(.*?)^</\1>\n", text, re.DOTALL | re.M)}
+    return {name: body.strip() for name, body in re.findall(r"^<([a-z0-9-]+)>\n(.*?)^</\1>\n", text, re.DOTALL | re.M)}
 
 
 def test_the_client_file_needs_no_other_file(keys: Secrets) -> None:
@@ -66,6 +69,59 @@ def _subject(keys: Secrets) -> str:
     from cryptography import x509
 
     return x509.load_pem_x509_certificate(keys.client.certificate.encode()).subject.rfc4514_string()
+
+
+@pytest.mark.parametrize(
+    ("control", "names"),
+    [
+        (Control.PLAIN, {"ca", "cert", "key"}),
+        (Control.TLS_AUTH, {"ca", "cert", "key", "tls-auth"}),
+        (Control.TLS_CRYPT_V2, {"ca", "cert", "key", "tls-crypt-v2"}),
+    ],
+)
+def test_the_control_channel_is_wrapped_as_told(keys: Secrets, control: Control, names: set[str]) -> None:
+    options = TunnelOptions(control=control)
+    client, server = client_configuration(options, keys), server_configuration(options, keys, Path("/clients"))
+
+    assert set(blocks(client)) == set(blocks(server)) == names
+    assert ("key-direction 1\n" in client) == ("key-direction 0\n" in server) == (control is Control.TLS_AUTH)
+
+
+def test_transport_and_tls_are_as_told(keys: Secrets) -> None:
+    options = TunnelOptions(transport="udp", tls="1.2")
+    client, server = client_configuration(options, keys), server_configuration(options, keys, Path("/clients"))
+
+    for text in (client, server):
+        assert "\nproto udp\n" in text
+        assert "\ntls-version-max 1.2\n" in text
+
+
+SERVER_LOG = """\
+192.168.1.5:56718 Control Channel: TLSv1.3, cipher TLSv1.3 TLS_AES_256_GCM_SHA384, peer certificate: 256 bits
+lab-client/192.168.1.5:56718 SENT CONTROL [lab-client]: 'PUSH_REPLY,peer-id 0,cipher AES-256-GCM,tun-mtu 1400'
+"""
+
+
+def test_what_was_agreed_on_is_read_from_the_servers_log() -> None:
+    agreed = matrix.agreement(SERVER_LOG).demand(TunnelOptions())
+
+    assert str(agreed) == "TLS 1.3, AES-256-GCM"
+
+
+@pytest.mark.parametrize("options", [TunnelOptions(tls="1.2"), TunnelOptions(cipher="AES-128-GCM")])
+def test_another_agreement_than_the_one_to_be_tried_is_a_failure(options: TunnelOptions) -> None:
+    with pytest.raises(CheckFailed, match=r"they agreed on TLS 1\.3, AES-256-GCM"):
+        matrix.agreement(SERVER_LOG).demand(options)
+
+
+@pytest.mark.parametrize("log", ["", SERVER_LOG.splitlines()[0]])
+def test_a_server_that_does_not_tell_is_a_failure(log: str) -> None:
+    with pytest.raises(CheckFailed, match="unknown"):
+        matrix.agreement(log).demand(TunnelOptions())
+
+
+def test_the_matrix_holds_every_product_once() -> None:
+    assert len({options.title for options in matrix.TUNNELS}) == 2 * 4 * 3 * 2
 
 
 @pytest.mark.parametrize("kind", [GatewayKind.REFERENCE, GatewayKind.OPTIMIZED])

@@ -21,7 +21,8 @@ services.py   what runs on the far host, and the clients that use it
 network.py    Lab: up, run something on a host, down
 probes.py     ping, curl, traceroute, iperf3 as questions with values for answers
 checks.py     what is looked at, one function a line of the table
+matrix.py     every kind of tunnel, each brought up and used
 report.py     the table
 signals.py    Ctrl-C, SIGTERM and the clock as an exception
-commands.py   glassgate lab run, up, shell, status, down
+commands.py   glassgate lab run, matrix, up, shell, status, down
 """

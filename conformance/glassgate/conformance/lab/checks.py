@@ -29,8 +29,9 @@ from glassgate.conformance.lab.topology import (
     TUNNEL_SERVER_ADDRESS,
     UPLINK,
 )
-from glassgate.conformance.lab.tunnel import PORT, SERVER_DEVICE, GatewayKind
+from glassgate.conformance.lab.tunnel import PORT, SERVER_DEVICE, GatewayKind, TunnelOptions
 from glassgate.conformance.subjects.discovery import find
+from glassgate.contract import CAPABILITIES
 
 TUNNEL_SECONDS = 30
 ORDINARY_TTL = 64
@@ -76,8 +77,8 @@ class Check:
     measure: Callable[[Run], str]
     kernel_differs: str | None = None
     """Why the kernel with a stock client does not pass, where that is known."""
-    requires: str | None = None
-    """The capability (protocol 1) that a gateway of this project must declare for this check to mean anything."""
+    requires: tuple[str, ...] = ()
+    """The capabilities (protocol 1) that a gateway of this project must declare for this check to mean anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,12 @@ class Result:
 
 def prepare(run: Run) -> None:
     """What has to be there before the gateway starts: a watch for what must never appear on the external network."""
-    run.lab.capture(WATCH, ROUTER, "inside", run.unexpected, unexpected_outside())
+    run.lab.capture(WATCH, ROUTER, "inside", run.unexpected, unexpected_outside(run.lab.options))
 
 
-def unexpected_outside() -> str:
+def unexpected_outside(options: TunnelOptions) -> str:
     """A capture filter: everything but the tunnel, and ARP between gateway and router (S2, S25)."""
-    tunnel = f"tcp port {PORT} and host {EXTERNAL_ADDRESS} and host {SERVER_ADDRESS}"
+    tunnel = f"{options.transport} port {PORT} and host {EXTERNAL_ADDRESS} and host {SERVER_ADDRESS}"
     arp = f"arp host {EXTERNAL_ADDRESS} and arp host {ROUTER_ADDRESS}"
     announcement = f"arp src host {EXTERNAL_ADDRESS} and arp dst host {EXTERNAL_ADDRESS}"
     return f"not ({tunnel}) and not ({arp}) and not ({announcement})"
@@ -105,9 +106,9 @@ def unexpected_outside() -> str:
 
 def execute(run: Run, check: Check) -> Result:
     """Run one check, whatever it finds."""
-    kind = GatewayKind(run.lab.state.gateway)
-    if check.requires is not None and not kind.is_kernel and check.requires not in find(kind.value).capabilities:
-        return Result(check.title, Verdict.UNSUPPORTED, f"the gateway does not declare {check.requires}", 0.0)
+    kind = run.lab.kind
+    if undeclared := set(check.requires) - _capabilities(kind):
+        return Result(check.title, Verdict.UNSUPPORTED, f"the gateway does not declare {', '.join(undeclared)}", 0.0)
     start = time.monotonic()
     try:
         verdict, measured = Verdict.PASSED, check.measure(run)
@@ -118,6 +119,10 @@ def execute(run: Run, check: Check) -> Result:
     except LabError as failure:
         verdict, measured = Verdict.FAILED, str(failure)
     return Result(check.title, verdict, measured, time.monotonic() - start)
+
+
+def _capabilities(kind: GatewayKind) -> frozenset[str]:
+    return frozenset(CAPABILITIES) if kind.is_kernel else find(kind.value).capabilities
 
 
 def results(run: Run) -> Iterator[Result]:
@@ -139,9 +144,9 @@ def tunnel_comes_up(run: Run) -> str:
     while time.monotonic() - start < TUNNEL_SECONDS:
         if not run.lab.is_running(GATEWAY):
             raise CheckFailed(f"the gateway ended: {run.lab.last_words(GATEWAY)}")
-        if run.lab.run(HOST5, ["ping", "-n", "-c", "1", "-W", "1", FAR_ADDRESS], seconds=5).returncode == 0:
+        if run.lab.run(HOST5, ["ping", "-n", "-c", "1", "-W", "0.2", FAR_ADDRESS], seconds=5).returncode == 0:
             return f"{time.monotonic() - run.lab.gateway_started:.1f} s from the gateway's start to the first answer"
-        time.sleep(0.1)
+        time.sleep(0.02)
     raise CheckFailed(f"nothing from beyond the tunnel within {TUNNEL_SECONDS} s")
 
 
@@ -368,8 +373,8 @@ CHECKS: tuple[Check, ...] = (
     Check("traceroute", traceroute_names_gateway),
     Check("UDP echo beyond", udp_echo(FAR_ADDRESS)),
     Check("TCP echo beyond", tcp_echo(FAR_ADDRESS)),
-    Check("UDP echo at the gateway", udp_echo(INTERNAL_ADDRESS), requires="udp_echo"),
-    Check("TCP echo at the gateway", tcp_echo(INTERNAL_ADDRESS), requires="tcp_echo"),
+    Check("UDP echo at the gateway", udp_echo(INTERNAL_ADDRESS), requires=("udp_echo",)),
+    Check("TCP echo at the gateway", tcp_echo(INTERNAL_ADDRESS), requires=("tcp_echo",)),
     Check("file in", file_comes_in),
     Check("file out", file_goes_out),
     Check("two hosts at once", two_hosts_at_once),

@@ -1,4 +1,4 @@
-"""``glassgate lab``: run, up, shell, status, down. Exit status 0: all well, 1: a check failed, 2: no lab here."""
+"""``glassgate lab``: run, matrix, up, shell, status, down. Exit status 0: all well, 1: a check failed, 2: no lab."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from glassgate.conformance.lab import checks, network, programs, report, state, topology
+from glassgate.conformance.lab import checks, matrix, network, programs, report, state, topology
 from glassgate.conformance.lab.checks import Result, Run, Verdict
 from glassgate.conformance.lab.errors import EXIT_FAILED, EXIT_UNUSABLE, Interrupted, LabError
 from glassgate.conformance.lab.network import Lab
@@ -32,6 +32,12 @@ GATEWAY_OPTION = click.option(
     "--gateway", default=GatewayKind.REFERENCE.value, show_default=True,
     type=click.Choice([kind.value for kind in GatewayKind]),
     help="Which gateway; openvpn is the stock client with the kernel forwarding: the baseline.",
+)  # fmt: skip
+TIMEOUT_OPTION = click.option(
+    "--timeout", default=300, show_default=True, type=click.IntRange(10, 7200), help="Seconds for all of it.",
+)  # fmt: skip
+JSON_OPTION = click.option(
+    "--json", "json_file", type=click.File("w", lazy=False), help="Write the results there, too.",
 )  # fmt: skip
 PCAP_OPTION = click.option(
     "--pcap", "captures", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
@@ -66,11 +72,44 @@ def lab() -> None:
 @PCAP_OPTION
 @click.option("--size", default=4, show_default=True, type=click.IntRange(1, 1000), help="Size of the files, in MB.")
 @click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="Time of each iperf3 run.")
-@click.option("--timeout", default=300, show_default=True, type=click.IntRange(10, 7200), help="Seconds for all of it.")
-@click.option("--json", "json_file", type=click.File("w", lazy=False), help="Write the results there, too.")
+@TIMEOUT_OPTION
+@JSON_OPTION
 @_with_clear_errors
 def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: int, json_file: TextIO | None) -> int:
     """Build the lab, run the checks through a gateway, print what was measured, take it down."""
+
+    def measure(made: Lab) -> Iterator[Result]:
+        task = Run(made, size * MEGABYTE, seconds)
+        checks.prepare(task)
+        made.start_tunnel(TunnelOptions())
+        return checks.results(task)
+
+    return _work(gateway, measure, captures, timeout, json_file)
+
+
+@lab.command(name="matrix")
+@GATEWAY_OPTION
+@click.option("--only", default="", metavar="TEXT", help="Only tunnels whose title holds TEXT: 'udp tls-crypt'.")
+@PCAP_OPTION
+@TIMEOUT_OPTION
+@JSON_OPTION
+@_with_clear_errors
+def matrix_command(gateway: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None) -> int:
+    """Bring up every kind of tunnel in turn: transports, control channels, ciphers, versions of TLS."""
+    chosen = [options for options in matrix.TUNNELS if only in options.title]
+    if not chosen:
+        raise LabError(f"no tunnel's title holds {only!r}; the first title is {matrix.TUNNELS[0].title!r}")
+    return _work(gateway, lambda made: matrix.results(Run(made, MEGABYTE, 1), chosen), captures, timeout, json_file)
+
+
+def _work(
+    gateway: str,
+    measure: Callable[[Lab], Iterator[Result]],
+    captures: Path | None,
+    timeout: int,
+    json_file: TextIO | None,
+) -> int:
+    """Build a lab, measure in it, take it down whatever happens; the exit status."""
     _make_directory(captures)
     for abandoned in network.take_down_abandoned():
         click.echo(f"took down {abandoned.name}, left by a run that was killed", err=True)
@@ -78,7 +117,7 @@ def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: i
     start = time.monotonic()
     try:
         with interruptible(timeout), _temporary_lab(GatewayKind(gateway)) as made:
-            _check_all(made, Run(made, size * MEGABYTE, seconds), captures, results)
+            _measure_all(made, measure, captures, results)
     except Interrupted as interrupted:
         click.echo(f"glassgate: lab: {interrupted.reason}; the lab is taken down", err=True)
         return interrupted.exit_status
@@ -89,17 +128,18 @@ def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: i
     return 0 if report.has_passed(results) else EXIT_FAILED
 
 
-def _check_all(made: Lab, task: Run, captures: Path | None, results: list[Result]) -> None:
+def _measure_all(
+    made: Lab, measure: Callable[[Lab], Iterator[Result]], captures: Path | None, results: list[Result]
+) -> None:
     """Everything between up and down: the table grows as the checks end; logs follow if something failed."""
     out = report.console()
     gateway = made.state.gateway
     with out.status("building the network"):
         made.build()
         _capture(made, captures)
-        checks.prepare(task)
-    made.start_gateway()
+        running = measure(made)
     with Live(report.table(results, gateway), console=out, auto_refresh=False) as live:
-        for result in checks.results(task):
+        for result in running:
             results.append(result)
             live.update(report.table(results, gateway), refresh=True)
     if not out.is_terminal:
@@ -131,7 +171,7 @@ def _temporary_lab(kind: GatewayKind) -> Iterator[Lab]:
     """A lab that is taken down whatever happens within."""
     made: Lab | None = None
     try:
-        made = Lab.create(kind, TunnelOptions(), owned=True)
+        made = Lab.create(kind, owned=True)
         yield made
     except LabError:
         if made is not None:
@@ -164,10 +204,10 @@ def up(gateway: str, captures: Path | None) -> int:
     is_up = False
     try:
         with interruptible(UP_SECONDS):
-            made = Lab.create(GatewayKind(gateway), TunnelOptions(), owned=False)
+            made = Lab.create(GatewayKind(gateway), owned=False)
             made.build()
             _capture(made, captures)
-            made.start_gateway()
+            made.start_tunnel(TunnelOptions())
             result = checks.execute(Run(made, MEGABYTE, 1), checks.CHECKS[0])
             is_up = result.verdict is Verdict.PASSED
     except Interrupted as interrupted:

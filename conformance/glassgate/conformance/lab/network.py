@@ -39,31 +39,30 @@ SERVER_READY = "Initialization Sequence Completed"
 class Lab:
     """One lab of this machine. Made by ``create`` or found by its state; ``down`` works at any moment."""
 
-    def __init__(self, lab_state: LabState, options: TunnelOptions | None = None) -> None:
+    def __init__(self, lab_state: LabState) -> None:
         self.state = lab_state
-        self.options = options or TunnelOptions()
+        self.options = TunnelOptions()
+        """The tunnel that was started last."""
         self.gateway_started = 0.0
         """When the gateway was started, by the monotonic clock."""
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
-    def create(cls, kind: GatewayKind, options: TunnelOptions, *, owned: bool) -> Lab:
+    def create(cls, kind: GatewayKind, *, owned: bool) -> Lab:
         """Begin a lab; nothing but its directory exists yet. An owned one goes down with the calling process."""
         owner = ProcessRecord.of("lab run", os.getpid()) if owned else None
-        return cls(state.create(kind.value, owner), options)
+        return cls(state.create(kind.value, owner))
 
     # ── up ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def build(self) -> None:
-        """Build the network and start everything on it but the gateway.
+        """Build the network and start everything on it but the two ends of the tunnel.
 
         Raises:
             LabError: a command failed or a program of the lab did not come up.
         """
-        self._make_network(GatewayKind(self.state.gateway))
-        self._write_files()
-        self._start_far_host()
-        self._start_server()
+        self._make_network(self.kind)
+        self._start_services()
 
     def capture(self, role: str, host: str, interface: str, path: Path, expression: str = "") -> None:
         """Record what passes an interface into a file; returns when the recording has begun."""
@@ -73,13 +72,22 @@ class Lab:
             self._demand_progress(role, deadline)
             time.sleep(0.05)
 
-    def start_gateway(self) -> None:
-        """Start the gateway; its tunnel is still on its way when this returns."""
-        kind = GatewayKind(self.state.gateway)
-        if kind.is_kernel:
-            self.spawn("gateway services", topology.GATEWAY, SERVICES)  # a gateway of this project has an echo service
+    def start_tunnel(self, options: TunnelOptions) -> None:
+        """Start a server and the gateway, with fresh keys; the tunnel is still on its way when this returns.
+
+        Raises:
+            LabError: the server did not come up.
+        """
+        self.options = options
+        self._write_files(options)
+        self._start_server()
         self.gateway_started = time.monotonic()
-        self.spawn(topology.GATEWAY, topology.GATEWAY, gateway_command(kind, self.directory / "client.ovpn"))
+        self.spawn(topology.GATEWAY, topology.GATEWAY, gateway_command(self.kind, self.directory / "client.ovpn"))
+
+    def stop_tunnel(self) -> None:
+        """End the gateway, then the server: others can be started."""
+        self.stop(topology.GATEWAY)
+        self.stop(topology.SERVER)
 
     def _make_network(self, kind: GatewayKind) -> None:
         namespaces = "".join(f"netns add {self.state.namespace(host)}\n" for host in topology.HOSTS)
@@ -100,30 +108,33 @@ class Lab:
             address = f"{topology.INTERNAL_ADDRESS}/24"
             programs.demand(["ip", "-n", namespace, "address", "add", address, "dev", topology.INTERNAL_INTERFACE])
 
-    def _write_files(self) -> None:
-        keys = Secrets.fresh()
+    def _write_files(self, options: TunnelOptions) -> None:
+        keys = Secrets.fresh(options.control, self.directory)
         clients = self.directory / "clients"
-        clients.mkdir()
+        clients.mkdir(exist_ok=True)
         name, entry = client_directory_entry()
         (clients / name).write_text(entry, encoding="utf-8")
-        server = server_configuration(self.options, keys, clients)
+        server = server_configuration(options, keys, clients)
         (self.directory / "server.conf").write_text(server, encoding="utf-8")
-        (self.directory / "client.ovpn").write_text(client_configuration(self.options, keys), encoding="utf-8")
+        (self.directory / "client.ovpn").write_text(client_configuration(options, keys), encoding="utf-8")
 
-    def _start_far_host(self) -> None:
+    def _start_services(self) -> None:
         self.spawn("far services", topology.FAR, SERVICES)
         for port in (OUTWARDS_PORT, INWARDS_PORT):
             self.spawn(f"iperf3 {port}", topology.FAR, ["iperf3", "--server", "--port", str(port)])
         # The same services inside: what lies beyond the tunnel must reach a host, too.
         self.spawn("host services", topology.HOST5, SERVICES)
+        if self.kind.is_kernel:
+            self.spawn("gateway services", topology.GATEWAY, SERVICES)  # a gateway of this project has an echo service
         for role, host in (("far services", topology.FAR), ("host services", topology.HOST5)):
             self._wait_for_listener(role, host, HTTP_PORT)
 
     def _start_server(self) -> None:
-        self.spawn("server", topology.SERVER, ["openvpn", "--config", str(self.directory / "server.conf")])
+        configuration = str(self.directory / "server.conf")
+        self.spawn(topology.SERVER, topology.SERVER, ["openvpn", "--config", configuration])
         deadline = time.monotonic() + READY_SECONDS
-        while SERVER_READY not in self.log("server"):
-            self._demand_progress("server", deadline)
+        while SERVER_READY not in self.log(topology.SERVER):
+            self._demand_progress(topology.SERVER, deadline)
             time.sleep(0.05)
 
     def _wait_for_listener(self, role: str, host: str, port: int) -> None:
@@ -142,6 +153,11 @@ class Lab:
     # ── in between ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def kind(self) -> GatewayKind:
+        """Which gateway this lab is for."""
+        return GatewayKind(self.state.gateway)
+
+    @property
     def directory(self) -> Path:
         """The lab's own directory."""
         return self.state.directory
@@ -156,7 +172,7 @@ class Lab:
 
     def spawn(self, role: str, host: str, arguments: Sequence[str]) -> None:
         """Start a program that stays, its output in the log of its role. It does not hear the terminal's Ctrl-C."""
-        with self._log_path(role).open("ab") as log:
+        with self._log_path(role).open("wb") as log:
             child = subprocess.Popen(
                 self.command(host, arguments), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, env=programs.environment(), cwd="/",

@@ -12,7 +12,9 @@ import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
+from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.pki import CLIENT_NAME, Authority, Credential, static_key
 from glassgate.conformance.lab.topology import (
     INTERNAL_INTERFACE,
@@ -39,12 +41,29 @@ class GatewayKind(StrEnum):
         return self is GatewayKind.OPENVPN
 
 
+class Control(StrEnum):
+    """How the control channel is wrapped, by the directive's name."""
+
+    PLAIN = "plain"
+    TLS_AUTH = "tls-auth"
+    TLS_CRYPT = "tls-crypt"
+    TLS_CRYPT_V2 = "tls-crypt-v2"
+
+
 @dataclass(frozen=True, slots=True)
 class TunnelOptions:
-    """What may differ from lab to lab."""
+    """What may differ from tunnel to tunnel."""
 
+    transport: Literal["tcp", "udp"] = "tcp"
+    control: Control = Control.TLS_CRYPT
     cipher: str = "AES-256-GCM"
+    tls: Literal["1.2", "1.3"] = "1.3"
     mtu: int = TUNNEL_MTU
+
+    @property
+    def title(self) -> str:
+        """The options that a stock client and server negotiate, in a few words."""
+        return f"{self.transport} {self.control} {self.cipher} TLS {self.tls}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +73,23 @@ class Secrets:
     authority: str
     server: Credential
     client: Credential
-    tls_crypt: str
+    server_wrapping: str
+    client_wrapping: str
+    """The control channel's keys: the same one for both, but for tls-crypt-v2."""
 
     @classmethod
-    def fresh(cls) -> Secrets:
-        """New keys for one lab."""
+    def fresh(cls, control: Control, directory: Path) -> Secrets:
+        """New keys for one tunnel; the program that knows tls-crypt-v2 writes its two there."""
         authority = Authority()
-        return cls(authority.certificate, authority.server(), authority.client(), static_key())
+        wrapping = _v2_keys(directory) if control is Control.TLS_CRYPT_V2 else (static_key(),) * 2
+        return cls(authority.certificate, authority.server(), authority.client(), *wrapping)
+
+
+def _v2_keys(directory: Path) -> tuple[str, str]:
+    server, client = directory / "v2-server.key", directory / "v2-client.key"
+    programs.demand(["openvpn", "--genkey", "tls-crypt-v2-server", str(server)])
+    programs.demand(["openvpn", "--tls-crypt-v2", str(server), "--genkey", "tls-crypt-v2-client", str(client)])
+    return server.read_text(encoding="ascii"), client.read_text(encoding="ascii")
 
 
 def server_configuration(options: TunnelOptions, keys: Secrets, client_directory: Path) -> str:
@@ -68,7 +97,7 @@ def server_configuration(options: TunnelOptions, keys: Secrets, client_directory
     return f"""\
 local {SERVER_ADDRESS}
 port {PORT}
-proto tcp-server
+proto {"tcp-server" if options.transport == "tcp" else "udp"}
 dev {SERVER_DEVICE}
 dev-type tun
 disable-dco
@@ -80,12 +109,13 @@ route 10.38.2.0 255.255.255.0
 data-ciphers {options.cipher}
 tun-mtu {options.mtu}
 mssfix 0
-tcp-nodelay
+{"tcp-nodelay" if options.transport == "tcp" else "explicit-exit-notify 1"}
 keepalive 10 60
 remote-cert-tls client
 dh none
+{_tls(options)}
 verb 3
-{_inline(keys, keys.server)}"""
+{_inline(keys, keys.server)}{_wrapping(options.control, keys.server_wrapping, direction=0)}"""
 
 
 def client_directory_entry() -> tuple[str, str]:
@@ -98,15 +128,16 @@ def client_configuration(options: TunnelOptions, keys: Secrets) -> str:
     return f"""\
 client
 dev tun
-proto tcp
+proto {options.transport}
 remote {SERVER_ADDRESS} {PORT}
 nobind
 remote-cert-tls server
 data-ciphers {options.cipher}
 tun-mtu {options.mtu}
 mssfix 0
+{_tls(options)}
 verb 3
-{_inline(keys, keys.client)}"""
+{_inline(keys, keys.client)}{_wrapping(options.control, keys.client_wrapping, direction=1)}"""
 
 
 def gateway_command(kind: GatewayKind, configuration: Path) -> list[str]:
@@ -118,6 +149,23 @@ def gateway_command(kind: GatewayKind, configuration: Path) -> list[str]:
     return [sys.executable, "-m", f"glassgate.{kind}", str(configuration), *interfaces]
 
 
+def _tls(options: TunnelOptions) -> str:
+    return "tls-version-max 1.2" if options.tls == "1.2" else "tls-version-min 1.3"
+
+
 def _inline(keys: Secrets, own: Credential) -> str:
-    blocks = {"ca": keys.authority, "cert": own.certificate, "key": own.key, "tls-crypt": keys.tls_crypt}
-    return "".join(f"<{name}>\n{text.strip()}\n</{name}>\n" for name, text in blocks.items())
+    return _block("ca", keys.authority) + _block("cert", own.certificate) + _block("key", own.key)
+
+
+def _wrapping(control: Control, key: str, *, direction: int) -> str:
+    match control:
+        case Control.PLAIN:
+            return ""
+        case Control.TLS_AUTH:
+            return f"key-direction {direction}\n{_block(control, key)}"
+        case Control.TLS_CRYPT | Control.TLS_CRYPT_V2:
+            return _block(control, key)
+
+
+def _block(name: str, text: str) -> str:
+    return f"<{name}>\n{text.strip()}\n</{name}>\n"

@@ -1,0 +1,84 @@
+"""Every kind of tunnel that a stock server and client can agree on, each brought up and used for a moment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from glassgate.conformance.lab import checks, probes
+from glassgate.conformance.lab.checks import Check, Result, Run
+from glassgate.conformance.lab.errors import CheckFailed
+from glassgate.conformance.lab.topology import FAR_ADDRESS, GATEWAY, HOST5, SERVER
+from glassgate.conformance.lab.tunnel import Control, TunnelOptions
+from glassgate.contract import Cipher
+
+TRANSPORTS: tuple[Literal["tcp", "udp"], ...] = ("tcp", "udp")
+TLS_VERSIONS: tuple[Literal["1.2", "1.3"], ...] = ("1.2", "1.3")
+
+TUNNELS: tuple[TunnelOptions, ...] = tuple(
+    TunnelOptions(transport, control, cipher.value, tls)
+    for transport, control, cipher, tls in product(TRANSPORTS, Control, Cipher, TLS_VERSIONS)
+)
+"""Transports, wrappings of the control channel, ciphers of the data channel, versions of TLS: all of their products."""
+
+
+def results(run: Run, tunnels: Sequence[TunnelOptions]) -> Iterator[Result]:
+    """Bring up each tunnel in turn between the same two networks."""
+    for options in tunnels:
+        yield checks.execute(run, Check(options.title, _Trial(options), requires=_capabilities(options)))
+
+
+class _Trial:
+    """One tunnel: up, a ping, a stream of octets both ways, down."""
+
+    def __init__(self, options: TunnelOptions) -> None:
+        self._options = options
+
+    def __call__(self, run: Run) -> str:
+        try:
+            run.lab.start_tunnel(self._options)
+            up = checks.tunnel_comes_up(run)
+            agreed = agreement(run.lab.log(SERVER)).demand(self._options)
+            answer = probes.ping(run.lab, HOST5, FAR_ADDRESS, count=2).demand()
+            checks.tcp_echo(FAR_ADDRESS)(run)
+        except CheckFailed as failure:
+            raise CheckFailed(f"{failure}; gateway: {run.lab.last_words(GATEWAY)}") from None
+        finally:
+            run.lab.stop_tunnel()
+        return f"up in {up.split()[0]} s, {agreed}, ping {answer.round_trip_ms} ms, TCP echo equal"
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the server says that it and the gateway agreed on."""
+
+    tls: str
+    cipher: str
+
+    def __str__(self) -> str:
+        return f"TLS {self.tls}, {self.cipher}"
+
+    def demand(self, options: TunnelOptions) -> Agreement:
+        """Go on only if it is what was to be tried.
+
+        Raises:
+            CheckFailed: it is something else.
+        """
+        if self != Agreement(options.tls, options.cipher):
+            raise CheckFailed(f"they agreed on {self}")
+        return self
+
+
+def agreement(server_log: str) -> Agreement:
+    """Read the server's log: TLS as it came about, the cipher as it was pushed."""
+    tls = re.search(r"Control Channel: TLSv([\d.]+)", server_log)
+    cipher = re.search(r"PUSH_REPLY,.*\bcipher ([A-Z0-9-]+)", server_log)
+    return Agreement(tls[1] if tls else "unknown", cipher[1] if cipher else "unknown")
+
+
+def _capabilities(options: TunnelOptions) -> tuple[str, ...]:
+    transport = ("transport.udp",) if options.transport == "udp" else ()
+    return (*transport, f"cipher.{options.cipher.lower()}")
