@@ -78,6 +78,7 @@ def tell(run: Run, console: Console, *, most_failures: int = 10) -> None:
         console.print()
     if len(bad) > most_failures:
         console.print(f"… and {len(bad) - most_failures} more (--failures N shows more, --json FILE has all)")
+    console.print(Text(f"{run.subject} {run.version} ({run.language}): {', '.join(run.capabilities)}", "bold"))
     console.print(table(run))
     for result in run.results:
         if result.status in (Status.EXPECTED_FAILURE, Status.PASS_ALTERNATIVE):
@@ -100,7 +101,7 @@ def verdict(run: Run) -> Text:
 def table(run: Run) -> Table:
     """Categories by statuses; statuses that nobody has are left out."""
     shown = [status for status in Status if run.counts[status]]
-    made = Table(title=f"{run.subject} {run.version} ({run.language})", title_justify="left", box=None, pad_edge=False)
+    made = Table(box=None, pad_edge=False)
     made.add_column("category", no_wrap=True)
     for status in shown:
         made.add_column(status, justify="right", style=STYLES[status])
