@@ -920,6 +920,18 @@ _FILES = frozenset(
 )
 
 
+def asks_for_credentials(text: str, name: str, read: Read) -> bool:
+    """Whether the file leaves user name and password to a person.
+
+    Raises:
+        ProfileError: a file cannot be opened or the text cannot be cut into directives.
+    """
+    return any(
+        directive.name == "auth-user-pass" and not directive.values and directive.inline is None
+        for directive in _directives(text, name, read)
+    )
+
+
 def inlined(text: str, name: str, read: Read, credentials: Credentials | None = None) -> str:
     """The same profile with the contents of all files in it, so that it can be read elsewhere.
 
