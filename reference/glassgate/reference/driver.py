@@ -55,6 +55,9 @@ LONGEST_WAIT = 60.0
 FAREWELL = 1.5
 """How long an exit notification is waited for, in seconds."""
 
+TUNNEL_LIFE = frozenset(("S1", "S2", "S4", "S24", "S26"))
+"""Changes of state that a log shows by default are those of these requirements; the rest comes with every packet."""
+
 log = logging.getLogger("glassgate.reference")
 
 
@@ -221,6 +224,7 @@ class Driver:
             self._selector.register(wake_up, selectors.EVENT_READ)
             try:
                 self._obey(self._gateway.start(self._clock()))
+                self._flush()
                 while self._failure is None:
                     self._turn(wake_up)
             finally:
@@ -414,7 +418,8 @@ class Driver:
             self.counters[note.rule.slug] += 1
             log.debug("%s by %s %s", note.kind, note.rule, _told(note))
             return
-        log.info("%s %s", note.rule, _told(note))
+        is_of_tunnel = note.rule.requirement in TUNNEL_LIFE or note.rule is rules.S7_CONFLICT
+        log.log(logging.INFO if is_of_tunnel else logging.DEBUG, "%s %s", note.rule, _told(note))
         if note.detail.get("will_retry") is False:
             was_to_end = note.rule is rules.S4_LEAVE
             self._failure = "" if was_to_end else str(note.detail.get("reason", note.rule.sentence))

@@ -368,6 +368,7 @@ class OpenVpnTunnel:
         if failed.next_remote:
             self._next_remote()
         if failed.retry:
+            yield changed(failed.because, reason=failed.reason, will_retry=True)
             yield from self._down(Event.LOST, failed.because, now, wait=failed.delay)
         else:
             self._move(Event.LOST, Waiting(None))
