@@ -355,7 +355,7 @@ FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 def tcp(
     source_port: int,
     destination_port: int,
-    flags: int,
+    flags: Value,
     *,
     sequence: Value = 0,
     acknowledgment: Value = 0,

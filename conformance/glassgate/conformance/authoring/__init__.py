@@ -12,6 +12,7 @@ from __future__ import annotations
 
 SOURCES: tuple[str, ...] = (
     "local_delivery",
+    "tcp_service",
     "forwarding",
     "fragmentation",
     "reassembly",

@@ -1,0 +1,640 @@
+"""The echo service over TCP: one connection seen from its other end, a segment a step.
+
+The host's initial sequence number is 1000; the gateway's is bound at first sight under the name ``isn``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glassgate.conformance.authoring.places import FAR, GATEWAY, HOST, NEIGHBOUR
+from glassgate.conformance.authoring.story import (
+    Category,
+    Story,
+    far_end_sends,
+    fence_local,
+    from_gateway,
+    host_sends,
+    into_tunnel,
+    introduces,
+    time_passes,
+    to_host,
+)
+from glassgate.conformance.model import ExpectedPacket, FlagNote, Result
+from glassgate.conformance.packets import (
+    ACK,
+    ANY,
+    FIN,
+    PSH,
+    RST,
+    SYN,
+    IPv4,
+    Value,
+    bound,
+    maximum_segment_size,
+    tcp,
+)
+from glassgate.contract import rules
+
+category = Category(
+    "tcp-service",
+    "The echo service over TCP: opening, text, order, resets and challenges, closing, limits.",
+    notes={
+        "TCP_ACKS_FIRST": FlagNote(
+            bug="none",
+            what="what arrived is acknowledged by a segment of its own before the answer leaves",
+            effect="one more segment; RFC 9293 3.8.6.3 allows either",
+        ),
+        "TCP_ANSWERS_AGAIN": FlagNote(
+            bug="none",
+            what="a SYN that comes again in SYN-RECEIVED is answered by SYN and ACK again, not by an acknowledgement",
+            effect="none: both tell the peer what is expected",
+        ),
+    },
+)
+
+MSS = maximum_segment_size(1460)
+
+
+def host_segment(flags: int, sequence: int, acknowledged: int | None = None, data: bytes = b"", **fields: Any) -> IPv4:
+    """A segment of the host; ``acknowledged`` counts from the gateway's initial sequence number."""
+    acknowledgment: Value = 0 if acknowledged is None else bound("isn", acknowledged)
+    given: dict[str, Any] = {"port": 5000, "source": HOST.address} | fields
+    port, source = given.pop("port"), given.pop("source")
+    segment = tcp(port, 7, flags, sequence=sequence, acknowledgment=acknowledgment, data=data, **given)
+    return IPv4(source=source, destination=GATEWAY.address, payload=segment)
+
+
+def gateway_segment(
+    flags: int,
+    sent: int,
+    acknowledgment: int,
+    data: bytes = b"",
+    port: int = 5000,
+    to: str = HOST.address,
+    **fields: Any,
+) -> IPv4:
+    """A segment of the gateway; ``sent`` counts from its initial sequence number, and its window is its own affair."""
+    given: dict[str, Any] = {"sequence": bound("isn", sent), "window": ANY} | fields
+    return from_gateway(to, tcp(7, port, flags, acknowledgment=acknowledgment, data=data, **given), dont_fragment=True)
+
+
+def answers(flags: int, sent: int, acknowledgment: int, data: bytes = b"", **fields: Any) -> ExpectedPacket:
+    """The gateway's segment to the host."""
+    return to_host(gateway_segment(flags, sent, acknowledgment, data, **fields))
+
+
+SYN_ACK = answers(SYN | ACK, 0, 1001, options=MSS)
+
+
+def opens(options: bytes = MSS) -> list[Story]:
+    """The host is known, and its connection is established."""
+    return [
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=options)).expect(SYN_ACK),
+        host_sends(host_segment(ACK, 1001, 1)).silence(),
+    ]
+
+
+def echoes(step: Story, sent: int, acknowledgment: int, data: bytes) -> Story:
+    """The gateway acknowledges and returns the data, in one segment or in two."""
+    whole = answers(PSH | ACK, sent, acknowledgment, data)
+    return step.expect(whole).or_else("TCP_ACKS_FIRST", answers(ACK, sent, acknowledgment), whole)
+
+
+# ── opening ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+category.vector(
+    "tcp-handshake",
+    "A SYN to the echo service is answered by SYN and ACK with the MSS of the internal network, 1460",
+    rules.L3_PASSIVE_OPEN,
+    rules.L3_ESTABLISHED,
+    rules.L3_MSS,
+    source="RFC 9293 3.10.7.2, 3.7.1; RFC 6691 2",
+    requires=["tcp_echo"],
+    steps=[*opens(), fence_local()],
+)
+
+category.vector(
+    "tcp-handshake-without-options",
+    "A SYN without MSS is answered with one all the same",
+    rules.L3_PASSIVE_OPEN,
+    rules.L3_MSS,
+    source="RFC 9293 3.7.1",
+    requires=["tcp_echo"],
+    steps=[*opens(b"")],
+)
+
+category.vector(
+    "tcp-mss-of-small-network",
+    "On an internal network with an MTU of 576 the MSS offered is 536",
+    rules.L3_MSS,
+    source="RFC 9293 3.7.1; RFC 6691 2",
+    requires=["tcp_echo"],
+    config={"internal": {"mtu": 576}},
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=MSS)).expect(
+            answers(SYN | ACK, 0, 1001, options=maximum_segment_size(536))
+        ),
+    ],
+)
+
+category.vector(
+    "tcp-handshake-through-tunnel",
+    "Out of the tunnel the same service; its MSS is that of the tunnel's MTU, 1400 less 40",
+    rules.L3_PASSIVE_OPEN,
+    rules.L3_MSS,
+    rules.S28_FOR_ME,
+    source="RFC 9293 3.10.7.2, 3.7.1",
+    requires=["tcp_echo"],
+    config={"tunnel": {"session": {"mtu": 1400}}},
+    steps=[
+        far_end_sends(host_segment(SYN, 1000, options=MSS, source=FAR)).expect(
+            into_tunnel(gateway_segment(SYN | ACK, 0, 1001, to=FAR, options=maximum_segment_size(1360)))
+        ),
+        far_end_sends(host_segment(ACK, 1001, 1, source=FAR)).silence(),
+    ],
+)
+
+category.vector(
+    "tcp-syn-at-end-of-sequence-space",
+    "A SYN at ffffffff is acknowledged by 0, and the text that begins there is taken",
+    rules.L3_PASSIVE_OPEN,
+    rules.L3_TEXT,
+    source="RFC 9293 3.4",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 0xFFFFFFFF, options=MSS)).expect(answers(SYN | ACK, 0, 0, options=MSS)),
+        host_sends(host_segment(ACK, 0, 1)).silence(),
+        echoes(host_sends(host_segment(PSH | ACK, 0, 1, b"zero")), 1, 4, b"zero"),
+    ],
+)
+
+category.vector(
+    "tcp-syn-ack-again",
+    "A SYN and ACK that is not acknowledged is sent again after one second, then after two more",
+    rules.L3_RETRANSMIT,
+    source="RFC 6298 2.1, 5",
+    requires=["tcp_echo"],
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=MSS)).at(4.0).expect(SYN_ACK),
+        time_passes(4.9).silence(),
+        time_passes(5.0).expect(SYN_ACK),
+        time_passes(6.9).silence(),
+        time_passes(7.0).expect(SYN_ACK),
+        host_sends(host_segment(ACK, 1001, 1)).at(7.5).silence(),
+        time_passes(30.0).silence(),
+    ],
+)
+
+category.vector(
+    "tcp-syn-again",
+    "A SYN that comes again lies before the window: it is answered with what is expected",
+    rules.L3_SEQUENCE,
+    source="RFC 9293 3.10.7.4 first",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=MSS)).expect(SYN_ACK),
+        host_sends(host_segment(SYN, 1000, options=MSS))
+        .expect(answers(ACK, 1, 1001))
+        .or_else("TCP_ANSWERS_AGAIN", SYN_ACK),
+        host_sends(host_segment(ACK, 1001, 1)).silence(),
+    ],
+)
+
+category.invalid(
+    "tcp-handshake-wrong-acknowledgement",
+    "In SYN-RECEIVED an acknowledgement of what was not sent draws a reset at that number; the right one still opens",
+    rules.L3_UNACCEPTABLE_ACK,
+    source="RFC 9293 3.10.7.4 fifth",
+    requires=["tcp_echo"],
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=MSS)).expect(SYN_ACK),
+        host_sends(host_segment(ACK, 1001, 77)).expect(
+            to_host(
+                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 77), window=ANY), dont_fragment=True)
+            )
+        ),
+        host_sends(host_segment(ACK, 1001, 1)).silence(),
+        fence_local(),
+    ],
+)
+
+category.invalid(
+    "tcp-handshake-reset",
+    "A reset in SYN-RECEIVED returns to LISTEN without a word: the acknowledgement that comes late is reset",
+    rules.L3_RETURN_TO_LISTEN,
+    rules.L3_LISTEN_ACK,
+    source="RFC 9293 3.10.7.4 second, 3.10.7.2",
+    requires=["tcp_echo"],
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=MSS)).expect(SYN_ACK),
+        host_sends(host_segment(RST, 1001)).silence(),
+        host_sends(host_segment(ACK, 1001, 1)).expect(
+            to_host(
+                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 1), window=ANY), dont_fragment=True)
+            )
+        ),
+        fence_local(),
+    ],
+)
+
+for name, title, segment, rule in (
+    ("rst", "A reset to a service without connection is ignored", host_segment(RST, 1000), rules.L3_LISTEN_RESET),
+    ("fin", "A FIN without connection is dropped", host_segment(FIN, 1000), rules.L3_LISTEN_NOTHING),
+    (
+        "no-flags",
+        "Text without flags and connection is dropped",
+        host_segment(0, 1000, data=b"text"),
+        rules.L3_LISTEN_NOTHING,
+    ),
+    (
+        "bad-checksum",
+        "A SYN with a wrong checksum opens nothing",
+        host_segment(SYN, 1000, given=0x7777),
+        rules.L3_CHECKSUM,
+    ),
+):
+    category.invalid(
+        f"tcp-listen-{name}",
+        title,
+        rule,
+        source="RFC 9293 3.10.7.2",
+        requires=["tcp_echo"],
+        steps=[introduces(HOST), host_sends(segment).silence(), fence_local()],
+    )
+
+category.invalid(
+    "tcp-listen-ack",
+    "An acknowledgement to a service without connection is reset at the number acknowledged",
+    rules.L3_LISTEN_ACK,
+    source="RFC 9293 3.10.7.2 second",
+    requires=["tcp_echo"],
+    steps=[
+        introduces(HOST),
+        host_sends(
+            IPv4(
+                source=HOST.address,
+                destination=GATEWAY.address,
+                payload=tcp(5000, 7, ACK, sequence=1, acknowledgment=0xCAFE),
+            )
+        ).expect(
+            to_host(from_gateway(HOST.address, tcp(7, 5000, RST, sequence=0xCAFE, window=ANY), dont_fragment=True))
+        ),
+        fence_local(),
+    ],
+)
+
+# ── text ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+category.vector(
+    "tcp-echo",
+    "Text comes back as it was sent, and is acknowledged",
+    rules.L3_ECHO,
+    rules.L3_TEXT,
+    rules.L3_ACCEPTABLE_ACK,
+    source="RFC 862; RFC 9293 3.10.7.4 seventh",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        echoes(host_sends(host_segment(PSH | ACK, 1001, 1, b"hello")), 1, 1006, b"hello"),
+        host_sends(host_segment(ACK, 1006, 6)).silence(),
+        echoes(host_sends(host_segment(PSH | ACK, 1006, 6, b"again")), 6, 1011, b"again"),
+    ],
+)
+
+category.vector(
+    "tcp-text-beyond-gap",
+    "Text beyond a gap is acknowledged with what is expected; when the gap is filled all of it comes back in order",
+    rules.L3_OUT_OF_ORDER,
+    rules.L3_TEXT,
+    source="RFC 9293 3.10.7.4 seventh; RFC 5681 4.2",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        host_sends(host_segment(PSH | ACK, 1006, 1, b"world")).expect(answers(ACK, 1, 1001)),
+        echoes(host_sends(host_segment(ACK, 1001, 1, b"hello")), 1, 1011, b"helloworld"),
+    ],
+)
+
+category.invalid(
+    "tcp-text-twice",
+    "Text that was taken already is acknowledged and not returned again",
+    rules.L3_SEQUENCE,
+    source="RFC 9293 3.10.7.4 first",
+    requires=["tcp_echo"],
+    steps=[
+        *opens(),
+        host_sends(host_segment(PSH | ACK, 900, 1, b"old text")).expect(answers(ACK, 1, 1001)),
+        fence_local(),
+    ],
+)
+
+category.vector(
+    "tcp-text-partly-old",
+    "Of text that is partly old only the new part is taken",
+    rules.L3_SEQUENCE,
+    rules.L3_TEXT,
+    source="RFC 9293 3.10.7.4 seventh",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[*opens(), echoes(host_sends(host_segment(PSH | ACK, 999, 1, b"..hello")), 1, 1006, b"hello")],
+)
+
+category.invalid(
+    "tcp-text-bad-checksum",
+    "A segment with a wrong checksum within a connection is dropped silently; its right copy is taken",
+    rules.L3_CHECKSUM,
+    source="RFC 9293 3.1",
+    requires=["tcp_echo"],
+    steps=[
+        *opens(),
+        host_sends(
+            IPv4(
+                source=HOST.address,
+                destination=GATEWAY.address,
+                payload=tcp(5000, 7, PSH | ACK, sequence=1001, acknowledgment=5, data=b"bad", given=0x0001),
+            )
+        ).silence(),
+        fence_local(),
+    ],
+)
+
+category.vector(
+    "tcp-peer-mss",
+    "A peer that offers an MSS of 100 gets no larger segment",
+    rules.L3_MSS,
+    rules.L3_ECHO,
+    source="RFC 9293 3.7.1",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(maximum_segment_size(100)),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"a" * 100 + b"b" * 100))
+        .expect(answers(ACK, 1, 1201, b"a" * 100), answers(PSH | ACK, 101, 1201, b"b" * 100))
+        .or_else(
+            "TCP_ACKS_FIRST",
+            answers(ACK, 1, 1201),
+            answers(ACK, 1, 1201, b"a" * 100),
+            answers(PSH | ACK, 101, 1201, b"b" * 100),
+        ),
+    ],
+)
+
+category.vector(
+    "tcp-default-mss",
+    "A peer that offers no MSS gets 536 octets a segment",
+    rules.L3_MSS,
+    source="RFC 9293 3.7.1",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(b""),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"a" * 536 + b"b" * 536))
+        .expect(answers(ACK, 1, 2073, b"a" * 536), answers(PSH | ACK, 537, 2073, b"b" * 536))
+        .or_else(
+            "TCP_ACKS_FIRST",
+            answers(ACK, 1, 2073),
+            answers(ACK, 1, 2073, b"a" * 536),
+            answers(PSH | ACK, 537, 2073, b"b" * 536),
+        ),
+    ],
+)
+
+category.vector(
+    "tcp-text-again",
+    "What the host does not acknowledge is sent again after a second, and again after two",
+    rules.L3_RETRANSMIT,
+    source="RFC 6298 2, 5",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        echoes(host_sends(host_segment(PSH | ACK, 1001, 1, b"hello")).at(10.0), 1, 1006, b"hello"),
+        time_passes(10.9).silence(),
+        time_passes(11.0).expect(answers(PSH | ACK, 1, 1006, b"hello")),
+        time_passes(12.9).silence(),
+        time_passes(13.0).expect(answers(PSH | ACK, 1, 1006, b"hello")),
+        host_sends(host_segment(ACK, 1006, 6)).at(13.1).silence(),
+        time_passes(60.0).silence(),
+    ],
+)
+
+# ── what is not believed ──────────────────────────────────────────────────────────────────────────────────────────────
+
+for name, title, segment, rule, why in (
+    (
+        "reset-in-window",
+        "A reset in the window, but not at its edge, draws a challenge acknowledgement",
+        host_segment(RST, 1002),
+        rules.L3_CHALLENGE_RESET,
+        "RFC 5961 3.2",
+    ),
+    (
+        "syn-in-window",
+        "A SYN in the window draws a challenge acknowledgement",
+        host_segment(SYN, 1001),
+        rules.L3_CHALLENGE_SYN,
+        "RFC 5961 4.2",
+    ),
+    (
+        "beyond-window",
+        "Text far beyond any window is acknowledged with what is expected",
+        host_segment(PSH | ACK, 1001 + 0x40000000, 1, b"far"),
+        rules.L3_SEQUENCE,
+        "RFC 9293 3.10.7.4 first",
+    ),
+    (
+        "ack-of-unsent",
+        "An acknowledgement of what was never sent is answered with what was",
+        host_segment(ACK, 1001, 5000),
+        rules.L3_UNACCEPTABLE_ACK,
+        "RFC 9293 3.10.7.4 fifth",
+    ),
+):
+    category.invalid(
+        f"tcp-{name}",
+        f"{title}; the connection stays",
+        rule,
+        source=why,
+        requires=["tcp_echo"],
+        steps=[*opens(), host_sends(segment).expect(answers(ACK, 1, 1001)), fence_local()],
+    )
+
+for name, title, segment, rule, why in (
+    (
+        "reset-outside-window",
+        "A reset outside the window is dropped without a word",
+        host_segment(RST, 900),
+        rules.L3_SEQUENCE,
+        "RFC 9293 3.10.7.4 first; RFC 5961 3.2",
+    ),
+    (
+        "text-without-ack",
+        "Text without acknowledgement is dropped",
+        host_segment(PSH, 1001, data=b"text"),
+        rules.L3_NO_ACK,
+        "RFC 9293 3.10.7.4 fifth",
+    ),
+):
+    category.invalid(
+        f"tcp-{name}",
+        f"{title}; the connection stays",
+        rule,
+        source=why,
+        requires=["tcp_echo"],
+        steps=[
+            *opens(),
+            host_sends(segment).silence(),
+            # text far away shows that the connection is there: without one the answer would be a reset
+            host_sends(host_segment(PSH | ACK, 900, 1, b"old")).expect(answers(ACK, 1, 1001)),
+            fence_local(),
+        ],
+    )
+
+category.vector(
+    "tcp-reset",
+    "A reset at exactly the number that is expected ends the connection without a word",
+    rules.L3_RESET,
+    rules.L3_LISTEN_ACK,
+    source="RFC 9293 3.10.7.4 second; RFC 5961 3.2",
+    requires=["tcp_echo"],
+    steps=[
+        *opens(),
+        host_sends(host_segment(RST, 1001)).silence(),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"anyone?")).expect(
+            to_host(
+                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 1), window=ANY), dont_fragment=True)
+            )
+        ),
+    ],
+)
+
+# ── closing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+category.vector(
+    "tcp-close",
+    "The host closes: its FIN is acknowledged, the service closes too, and then nothing is left of the connection",
+    rules.L3_FIN,
+    rules.L3_CLOSE,
+    source="RFC 9293 3.10.7.4 eighth, 3.10.4, 3.6",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        host_sends(host_segment(FIN | ACK, 1001, 1))
+        .expect(answers(FIN | ACK, 1, 1002))
+        .or_else("TCP_ACKS_FIRST", answers(ACK, 1, 1002), answers(FIN | ACK, 1, 1002)),
+        host_sends(host_segment(ACK, 1002, 2)).silence(),
+        host_sends(host_segment(ACK, 1002, 2)).expect(
+            to_host(
+                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 2), window=ANY), dont_fragment=True)
+            )
+        ),
+    ],
+)
+
+category.vector(
+    "tcp-close-with-text",
+    "Text and FIN in one segment: the text comes back before the service closes",
+    rules.L3_FIN,
+    rules.L3_ECHO,
+    rules.L3_CLOSE,
+    source="RFC 9293 3.10.7.4 eighth, 3.10.4",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        host_sends(host_segment(PSH | FIN | ACK, 1001, 1, b"bye"))
+        .expect(answers(PSH | FIN | ACK, 1, 1005, b"bye"))
+        .or_else("TCP_ACKS_FIRST", answers(ACK, 1, 1005), answers(PSH | FIN | ACK, 1, 1005, b"bye")),
+        host_sends(host_segment(ACK, 1005, 5)).silence(),
+    ],
+)
+
+# ── many ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+category.invalid(
+    "tcp-half-open-limit",
+    "With room for one half-open connection a second SYN has the first give way",
+    rules.L3_HALF_OPEN_LIMIT,
+    rules.L3_LISTEN_ACK,
+    source="RFC 4987 3",
+    requires=["tcp_echo"],
+    config={"limits": {"tcp_half_open": 1}},
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=MSS)).expect(SYN_ACK),
+        host_sends(host_segment(SYN, 2000, options=MSS, port=5001)).expect(
+            answers(SYN | ACK, 0, 2001, options=MSS, port=5001, sequence=bound("other", 0))
+        ),
+        host_sends(host_segment(ACK, 1001, 1)).expect(
+            to_host(
+                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 1), window=ANY), dont_fragment=True)
+            )
+        ),
+        fence_local(),
+    ],
+)
+
+category.invalid(
+    "tcp-established-outlives-flood",
+    "Established connections do not give way to SYNs",
+    rules.L3_HALF_OPEN_LIMIT,
+    rules.L3_SEQUENCE,
+    source="RFC 4987 3",
+    requires=["tcp_echo"],
+    config={"limits": {"tcp_half_open": 1}},
+    steps=[
+        *opens(),
+        *(
+            host_sends(host_segment(SYN, 2000, options=MSS, port=port)).expect(
+                answers(SYN | ACK, 0, 2001, options=MSS, port=port, sequence=ANY)
+            )
+            for port in (6001, 6002, 6003)
+        ),
+        host_sends(host_segment(PSH | ACK, 900, 1, b"old")).expect(answers(ACK, 1, 1001)),
+        fence_local(),
+    ],
+)
+
+category.invalid(
+    "tcp-connection-limit",
+    "With room for one connection a SYN for another is dropped while it is established",
+    rules.L3_CONNECTION_LIMIT,
+    source="RFC 9293 3.10.7.2",
+    requires=["tcp_echo"],
+    config={"limits": {"tcp_connections": 1}},
+    steps=[*opens(), host_sends(host_segment(SYN, 2000, options=MSS, port=5001)).silence(), fence_local()],
+)
+
+category.vector(
+    "tcp-two-hosts",
+    "Two hosts with the same port have a connection each",
+    rules.L3_PASSIVE_OPEN,
+    rules.L3_SEQUENCE,
+    source="RFC 9293 3.3.1",
+    requires=["tcp_echo"],
+    steps=[
+        *opens(),
+        introduces(NEIGHBOUR),
+        host_sends(host_segment(SYN, 7000, options=MSS, source=NEIGHBOUR.address), NEIGHBOUR).expect(
+            to_host(
+                gateway_segment(SYN | ACK, 0, 7001, to=NEIGHBOUR.address, options=MSS, sequence=bound("other")),
+                NEIGHBOUR,
+            )
+        ),
+        host_sends(host_segment(PSH | ACK, 900, 1, b"old")).expect(answers(ACK, 1, 1001)),
+    ],
+)
