@@ -367,12 +367,11 @@ class OpenVpnTunnel:
         yield CloseFlow(failed.because)
         if failed.next_remote:
             self._next_remote()
+        yield changed(failed.because, reason=failed.reason, will_retry=failed.retry)
         if failed.retry:
-            yield changed(failed.because, reason=failed.reason, will_retry=True)
-            yield from self._down(Event.LOST, failed.because, now, wait=failed.delay)
+            yield from self._down(Event.LOST, rules.S2_RETRY, now, wait=failed.delay)
         else:
             self._move(Event.LOST, Waiting(None))
-            yield changed(failed.because, reason=failed.reason, will_retry=False)
 
     def _send_message(self, message: bytes, because: Rule, now: float) -> Iterator[Step]:
         """Seal a message of the tunnel's own."""
