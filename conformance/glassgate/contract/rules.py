@@ -505,7 +505,7 @@ L2_CLOSED_PORT = _rule(SHOULD, "l2-closed-port", "RFC 1122 4.1.3.1",
 L2_ECHO_LOOP = _rule(CHOICE, "l2-echo-loop", "RFC 862; RFC 864",
     "The echo service does not answer source ports 7 and 19: two services would talk for ever.")
 L2_PORT_ZERO = _rule(CHOICE, "l2-port-zero", "RFC 768",
-    "Nothing from or to port 0 is answered.")
+    "No datagram from or to port 0 is answered.")
 
 # ── L3 TCP ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -518,7 +518,7 @@ L3_CLOSED_PORT = _rule(MUST, "l3-closed-port", "RFC 9293 3.10.7.1",
 L3_NO_RESET_TO_RESET = _rule(MUST, "l3-no-reset-to-reset", "RFC 9293 3.10.7.1",
     "A reset to a port without service is dropped.")
 L3_PORT_ZERO = _rule(CHOICE, "l3-port-zero", "RFC 9293 3.1",
-    "Nothing from or to port 0 is answered.")
+    "No segment from or to port 0 is answered.")
 L3_PASSIVE_OPEN = _rule(MUST, "l3-passive-open", "RFC 9293 3.10.7.2",
     "A SYN to a service opens a connection, answered by SYN and ACK.")
 L3_LISTEN_ACK = _rule(MUST, "l3-listen-ack", "RFC 9293 3.10.7.2",
