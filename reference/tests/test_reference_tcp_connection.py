@@ -1027,6 +1027,26 @@ def test_a_partial_acknowledgment_in_recovery_has_the_next_gap_filled() -> None:
     assert [segment.sequence_number - OURS for segment in answers] == [1460]
 
 
+def test_what_arp_held_back_begins_its_time_when_it_leaves() -> None:
+    end = established()
+    end.write(b"hello")
+    end.flush(NOW)
+
+    end.held_back_until(NOW + 0.9)
+
+    assert end.deadline == NOW + 1.9
+    take(end, replace(SEGMENT, acknowledgment_number=OURS + 5), NOW + 1)
+    assert end.sending.timeout.smoothed_round_trip == pytest.approx(0.1 / 8)  # the handshake took no time here
+
+
+def test_what_arp_held_back_needs_no_time_if_nobody_is_to_acknowledge_it() -> None:
+    end = established()
+
+    end.held_back_until(NOW + 0.9)
+
+    assert end.deadline is None
+
+
 # ── closed and silly windows ─────────────────────────────────────────────────────────────────────────────────────────
 
 

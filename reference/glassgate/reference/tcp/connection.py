@@ -155,9 +155,11 @@ class Connection:
 
     def close(self) -> None:
         """No more text will be written: a FIN follows what waits (3.10.4). Text still comes in."""
+        if not self._advance(Event.CLOSE, rules.L3_CLOSE):
+            return
         if self.state is State.SYN_RECEIVED:
             self._has_close_waiting = True
-        elif self._advance(Event.CLOSE, rules.L3_CLOSE):
+        else:
             self.sending.close()
 
     def abort(self, because: Rule = rules.L3_ABORT) -> None:
