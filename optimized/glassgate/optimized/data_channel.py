@@ -235,8 +235,7 @@ class OpeningKey:
             self._seen = (self._seen << ahead | 1) & _WINDOW_BITS if ahead < WINDOW else 1
             self._highest = packet_id
             return True
-        bit = 1 << -ahead
-        if packet_id == 0 or -ahead >= WINDOW or self._seen & bit:
+        if packet_id == 0 or -ahead >= WINDOW or self._seen >> -ahead & 1:
             return False
-        self._seen |= bit
+        self._seen |= 1 << -ahead
         return True
