@@ -2,6 +2,7 @@
 
 ``{rules}``          every rule with its anchor, level, sentence, citation, vectors, and the lines that cite it
 ``{vectors}``        every vector with its anchor, what it is about, its source and its rules
+``{vector-json} ID`` one vector as JSON
 ``{configuration}``  every member of a configuration with its type, default and meaning
 ``{rule}`SLUG```     a link to a rule
 """
@@ -220,6 +221,21 @@ def _vector(vector: model.Vector) -> nodes.container:
     return box
 
 
+class VectorJsonDirective(SphinxDirective):
+    """A file with one vector, as JSON."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make a literal block."""
+        for file in vector_files():
+            for vector in file.vectors:
+                if vector.id == self.arguments[0]:
+                    alone = dataclasses.replace(file, vectors=(vector,), notes={})
+                    return [nodes.literal_block("", model.dumps(alone), language="json")]
+        raise self.error(f"no such vector: {self.arguments[0]}")
+
+
 # ── configuration ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _KEY = "00" * 32
@@ -349,6 +365,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("rules", RulesDirective)
     app.add_directive("levels", LevelsDirective)
     app.add_directive("vectors", VectorsDirective)
+    app.add_directive("vector-json", VectorJsonDirective)
     app.add_directive("configuration", ConfigurationDirective)
     app.add_role("rule", RuleRole())
     app.connect("doctree-resolved", resolve)
