@@ -242,7 +242,7 @@ def _weighed(result: VectorResult, profile: Profile) -> VectorResult:
 
 def _canaries(subject: Subject, vectors: Sequence[Vector], declared: frozenset[str]) -> tuple[Canary, ...]:
     """Two vectors that must not pass, made of the start of the first vector that the subject can run."""
-    runnable = next((vector for vector in vectors if not _lacking(vector, declared)), None)
+    runnable = next((one for one in vectors if not _lacking(one, _configuration(one), declared)), None)
     if runnable is None:
         return ()
     unheard_of = f"canary.{secrets.token_hex(8)}"
@@ -262,13 +262,14 @@ def _canaries(subject: Subject, vectors: Sequence[Vector], declared: frozenset[s
 
 def run_vector(subject: Subject, vector: Vector, declared: frozenset[str]) -> VectorResult:
     """Run one vector in every pass; the first pass that is not good decides."""
-    lacking = _lacking(vector, declared)
+    config = _configuration(vector)
+    lacking = _lacking(vector, config, declared)
     if lacking:
         return VectorResult(vector, Status.UNSUPPORTED, f"needs {', '.join(lacking)}")
     started = time.monotonic()
     first: VectorResult | None = None
     for name in subject.passes:
-        result = _Story(subject, vector, name).told()
+        result = _Story(subject, vector, config, name).told()
         if first is None:
             first = result
         elif result.status.is_good and first.status.is_good:
@@ -288,27 +289,34 @@ def _repeated(first: VectorResult, second: VectorResult) -> VectorResult:
     return second
 
 
-def _lacking(vector: Vector, declared: frozenset[str]) -> list[str]:
-    """The capabilities that the vector needs and the subject does not declare."""
+def _configuration(vector: Vector) -> GatewayConfig | None:
+    """The vector's configuration; None where it is one that a gateway must refuse."""
     try:
-        needs = GatewayConfig.from_json(vector.config).needs
+        return GatewayConfig.from_json(vector.config)
     except ConfigError:
-        needs = ()  # a vector whose configuration is to be refused
-    return [needed for needed in dict.fromkeys((*vector.requires, *needs)) if needed not in declared]
+        return None
+
+
+def _lacking(vector: Vector, config: GatewayConfig | None, declared: frozenset[str]) -> list[str]:
+    """The capabilities that the vector needs and the subject does not declare."""
+    needs = (*vector.requires, *(config.needs if config is not None else ()))
+    return [needed for needed in dict.fromkeys(needs) if needed not in declared]
 
 
 class _Story:
     """One vector in one pass: the steps in order, what was bound, which flags were taken."""
 
-    def __init__(self, subject: Subject, vector: Vector, run_name: str) -> None:
+    def __init__(self, subject: Subject, vector: Vector, config: GatewayConfig | None, run_name: str) -> None:
         self._subject = subject
         self._vector = vector
         self._run_name = run_name
         self._bindings: Bindings = {}
         self._flags: list[str] = []
         self._records: list[StepRecord] = []
-        self._is_stream = True
-        self._far_end = self._made_far_end()
+        self._is_stream = config is None or config.tunnel.proto == "tcp"
+        self._far_end: FarEnd | None = None
+        if config is not None and config.tunnel.session is not None and config.external.kind == "os":
+            self._far_end = FarEnd(config.tunnel.session, config.tunnel.proto)
 
     def told(self) -> VectorResult:
         """The result."""
@@ -335,16 +343,6 @@ class _Story:
         return VectorResult(
             self._vector, status, ", ".join(self._flags), tuple(self._flags), steps=tuple(self._records)
         )
-
-    def _made_far_end(self) -> FarEnd | None:
-        try:
-            config = GatewayConfig.from_json(self._vector.config)
-        except ConfigError:
-            return None
-        self._is_stream = config.tunnel.proto == "tcp"
-        if config.tunnel.session is None or config.external.kind != "os":
-            return None
-        return FarEnd(config.tunnel.session, config.tunnel.proto)
 
     def _take(self, step: Step) -> tuple[bytes, Reply]:
         """Do what the step says; give the octets that were really given, and what came of it."""

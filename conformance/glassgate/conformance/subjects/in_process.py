@@ -56,6 +56,7 @@ class InProcess:
         self._limit = limit
         self._gateway: Gateway | None = None
         self._run = PLAIN
+        self._checked: tuple[Mapping[str, Any], GatewayConfig] | None = None
 
     @property
     def name(self) -> str:
@@ -88,7 +89,7 @@ class InProcess:
         self._run = run
         self._gateway = None
         try:
-            checked = GatewayConfig.from_json(config)
+            checked = self._check(config)
             with _watched(self._limit):
                 self._gateway = self._implementation(checked, SeededEntropy(checked.entropy))
         except ConfigError as error:
@@ -96,6 +97,12 @@ class InProcess:
         except Unsupported as error:
             raise SaysUnsupported(error.capability) from None
         return self._called(lambda gateway: gateway.start(now))
+
+    def _check(self, config: Mapping[str, Any]) -> GatewayConfig:
+        """The configuration, read once for all passes of a vector."""
+        if self._checked is None or self._checked[0] is not config:
+            self._checked = config, GatewayConfig.from_json(config)
+        return self._checked[1]
 
     def receive(self, port: Port, data: bytes, now: float) -> Reply:
         """Give octets in a buffer that is spoilt afterwards.
