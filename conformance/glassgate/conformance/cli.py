@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "rules": ("glassgate.conformance.rules_command:rules", "List the rules, and how many vectors test each."),
     "lab": ("glassgate.conformance.lab.commands:lab", "Real traffic through a stock OpenVPN server, in namespaces."),
     "fuzz": ("glassgate.conformance.fuzz.command:fuzz", "Find inputs on which two gateways part."),
+    "zoo": ("glassgate.conformance.zoo.command:zoo", "Set real bugs of real gateways free, and catch them."),
     "version": ("glassgate.conformance.version_command:version", "Tell the versions of this program and its gateways."),
 }
 """Each command: the module and the click command in it, and a line of help."""
