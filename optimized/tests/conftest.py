@@ -8,9 +8,13 @@ from ipaddress import IPv4Address
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import settings
 
 from glassgate.contract import Effect, GatewayConfig, Note, NoteKind, Port, SeededEntropy, Transmit
 from glassgate.optimized import InProcess
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("no deadline")
 
 MAC = bytes.fromhex("00f00df00d00")
 BROADCAST = b"\xff" * 6

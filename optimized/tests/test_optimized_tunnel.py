@@ -1,0 +1,149 @@
+"""The tunnel's ups and downs, and records that are no data for us."""
+
+from __future__ import annotations
+
+import pytest
+
+from glassgate.contract import FlowEvent
+from glassgate.optimized.tunnel import Flow
+
+HOST = "10.38.2.5"
+
+
+def flow(world, event, after=0.0):
+    world.now += after
+    world.effects = world.gateway.flow(event, world.now)
+    return world
+
+
+def test_with_known_keys_the_tunnel_is_up_at_once(make):
+    world = make.World(is_started=False)
+    world.effects = world.gateway.start(0.0)
+    assert world.words == []
+    assert world.states == ["s2-established"]
+    assert world.inside(make.udp(HOST, "8.8.8.8", 1, 2)).fates == ["s14-forward"]
+
+
+def test_while_the_tunnel_is_down_packets_are_answered_and_not_kept(make):
+    world = make.World(learned=[HOST])
+    flow(world, FlowEvent.CLOSED)
+    assert world.states == ["s4-flow-lost", "s4-keys-end"]
+    packet = make.udp(HOST, "8.8.8.8", 1, 2, bytes(2000), fragment=0x4000)
+    world.inside(packet)
+    assert world.packets[0][20:22] == b"\x03\x00"
+    assert world.packets[0][28:] == packet[:548]
+    world.inside(make.udp(HOST, "8.8.8.8", 1, 2, ttl=1))
+    assert world.packets[0][20:22] == b"\x0b\x00"
+
+
+def test_a_lost_flow_is_opened_again_with_back_off(make):
+    world = make.World()
+    flow(world, FlowEvent.CLOSED)
+    for delay in (1, 2, 4, 8, 16, 32, 60, 60):
+        assert world.gateway.deadline == world.now + delay
+        assert world.tick(after=delay - 0.1).words == []
+        assert world.tick(after=0.1).words == ["OpenFlow"]
+        flow(world, FlowEvent.CLOSED)
+
+
+def test_configured_keys_do_not_survive_their_flow(make):
+    world = make.World(learned=[HOST])
+    record = world.record(make.udp("8.8.8.8", HOST, 1, 2))
+    flow(world, FlowEvent.CLOSED)
+    world.tick(after=1.0)
+    flow(world, FlowEvent.OPENED)
+    assert world.flow(record).fates == ["s26-unknown-key"]
+    assert world.inside(make.udp(HOST, "8.8.8.8", 1, 2)).fates == ["s4-tunnel-down"]
+
+
+def test_events_of_a_flow_that_is_not_ours_change_nothing(make):
+    world = make.World()
+    assert flow(world, FlowEvent.OPENED).effects == []
+    flow(world, FlowEvent.CLOSED)
+    deadline = world.gateway.deadline
+    assert flow(world, FlowEvent.CLOSED).effects == []
+    assert flow(world, FlowEvent.OPENED).effects == []
+    assert world.gateway.deadline == deadline
+    assert world.flow(b"late").fates == ["s4-flow-lost"]
+
+
+FATAL = {
+    "s26-opcode": [b"\x00", b"\x10", b"\x60" + bytes(40), b"\xff"],
+    "s26-too-short": [b"\x48", b"\x48" + bytes(22), b"\x30" + bytes(19)],
+    "s26-empty": [b"\x48" + bytes(23), b"\x30" + bytes(20)],
+    "s26-authentication": [b"\x48" + bytes(24), b"\x30" + bytes(60)],
+}
+
+
+@pytest.mark.parametrize(("rule", "record"), [(rule, record) for rule, records in FATAL.items() for record in records])
+def test_a_record_that_cannot_be_right_is_fatal_over_tcp(make, rule, record):
+    world = make.World().flow(len(record).to_bytes(2, "big") + record)
+    assert world.fates == [rule]
+    assert world.words == ["CloseFlow"]
+    assert world.gateway.batch.tunnel.flow is Flow.CLOSED
+
+
+@pytest.mark.parametrize(("rule", "record"), [(rule, record) for rule, records in FATAL.items() for record in records])
+def test_over_udp_it_is_dropped_and_the_next_one_passes(make, rule, record):
+    world = make.World(learned=[HOST], tunnel={"proto": "udp"}).flow(record)
+    assert world.fates == [rule]
+    assert world.is_silent
+    world.flow(world.record(make.udp("8.8.8.8", HOST, 1, 2))[2:])
+    assert world.fates == ["s29-to-host"]
+
+
+def test_over_udp_each_record_is_a_datagram_without_length(make):
+    world = make.World(tunnel={"proto": "udp"}, session={"mtu": 576})
+    world.inside(make.udp(HOST, "8.8.8.8", 1, 2, bytes(1000)))
+    datagrams = [effect.data for effect in world.effects if getattr(effect, "port", None) == "flow"]
+    assert [datagram[:8] for datagram in datagrams] == [b"\x48\0\0\0\0\0\0\1", b"\x48\0\0\0\0\0\0\2"]
+    assert world.flow(b"").effects == []
+
+
+def test_a_replayed_record_is_fatal(make):
+    world = make.World(learned=[HOST])
+    record = world.record(make.udp("8.8.8.8", HOST, 1, 2))
+    assert world.flow(record).fates == ["s29-to-host"]
+    assert world.flow(record).fates == ["s26-replay"]
+    assert world.words == ["CloseFlow"]
+
+
+def test_control_and_unknown_keys_neither_pass_nor_delay_data(make):
+    world = make.World(learned=[HOST])
+    control = b"".join(
+        len(record).to_bytes(2, "big") + record
+        for record in (b"\x20" + bytes(30), b"\x28" + bytes(20), b"\x4b" + bytes(40))
+    )
+    world.flow(control + world.record(make.udp("8.8.8.8", HOST, 1, 2)) + control)
+    assert world.fates == [
+        "s27-control",
+        "s27-control",
+        "s26-unknown-key",
+        "s29-to-host",
+        "s27-control",
+        "s27-control",
+        "s26-unknown-key",
+    ]
+    assert len(world.packets) == 1
+
+
+@pytest.mark.parametrize(
+    ("payload", "rule"),
+    [
+        (bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748"), "s27-ping"),
+        (bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c00"), "s27-occ"),
+        (b"\x60" + bytes(39), "s27-ipv6"),
+        (b"\x60", "s27-ipv6"),
+        (b"\x45", "s9-truncated"),
+        (b"\x55" + bytes(30), "s9-version"),
+    ],
+)
+def test_a_payload_that_is_no_packet_goes_no_further(make, payload, rule):
+    world = make.World().tunnel(payload)
+    assert world.fates == [rule]
+    assert world.is_silent
+
+
+def test_the_peer_id_of_a_record_is_authenticated_and_not_compared(make):
+    world = make.World(learned=[HOST], session={"peer_id": 7})
+    assert world.tunnel(make.udp("8.8.8.8", HOST, 1, 2)).fates == ["s29-to-host"]
