@@ -743,14 +743,14 @@ TUNNEL = (
     Animal(
         "packet-id-rollover",
         "When packet ids run out, the program stops at an assertion.",
-        "OpenVPN: an assertion on packet-id rollover, named in its change log",
+        "OpenVPN, CVE-2017-7479",
         ("s24-ids-used-up",),
         {"gateway": [("        if self._tunnel.ids_left < len(pieces):\n", "        if False:\n")]},
     ),
     Animal(
         "short-record",
         "A record too short for its header is read all the same.",
-        "OpenVPN: assertions on too small packets, CVE-2017-7479 and its kin",
+        "OpenVPN's assertion on too small a packet, CVE-2014-8104, in the data channel",
         ("s26-too-short",),
         {"openvpn.data_channel": [("        if len(record) < tag_end:\n", "        if False:\n")]},
     ),
