@@ -344,6 +344,15 @@ def test_a_session_that_failed_is_begun_afresh_at_the_next_remote() -> None:
     assert step.data == b"reset"  # the second remote speaks UDP: no length in front
 
 
+def test_over_udp_a_pushed_mtu_needs_no_reader_to_be_told() -> None:
+    tunnel, client, _ = connected()
+    list(tunnel.closed(1.0))
+    tunnel.remote = 1
+    list(tunnel.tick(2.0))
+    client.outputs = [*KEYS]
+    assert said(tunnel.opened(2.0)) == ["s2-flow-opened", "s4-fresh-session", "s2-established"]
+
+
 def test_a_session_that_is_over_for_good_is_not_begun_again() -> None:
     tunnel, _, steps = connected(Failed(rules.S2_HANDSHAKE_FAILED, "refused", retry=False))
     assert steps[-1] == "s2-handshake-failed"

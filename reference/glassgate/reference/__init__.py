@@ -51,6 +51,7 @@ implementation = Implementation(
             "external.os",
             "external.stack",
             "session",
+            "ovpn",
             "transport.udp",
             "cipher.aes-256-gcm",
             "cipher.aes-128-gcm",

@@ -31,7 +31,6 @@ from glassgate.reference.openvpn.client import (
     DropKey,
     Failed,
     InstallKey,
-    Report,
     SendExit,
     SendPacket,
     SendPing,
@@ -348,8 +347,8 @@ class OpenVpnTunnel:
                 yield from self._configure(output, now)
             case Failed():
                 yield from self._fail(output, now)
-            case Report(because, detail):
-                yield Note(NoteKind.STATE, because, detail)
+            case _:
+                yield Note(NoteKind.STATE, output.because, output.detail)
 
     def _configure(self, pushed: Configured, now: float) -> Iterator[Step]:
         """Take what the server pushed, if it goes together with the internal network (S1, S4)."""
