@@ -99,7 +99,7 @@ def read_options(
             pushed.reports.append(f"{option}: ignored by 'pull-filter'")
             continue
         try:
-            name, *values = words(option) or ["", ""]
+            name, *values = words(option) or [""]
         except WordsError as error:
             pushed.reports.append(f"{option}: {error}")
             continue
@@ -177,14 +177,14 @@ def _protocol_flags(pushed: Pushed, values: list[str]) -> None:
         elif flag == "cc-exit":
             pushed.exit_notify = True
         elif flag == "aead-epoch":  # 2.7's other packet format, not offered in IV_PROTO
-            raise PushRefused("the server pushes 'aead-epoch' without being asked")
+            raise PushRefused("the server pushes 'protocol-flags aead-epoch', which was not offered")
         else:
             pushed.reports.append(f"protocol-flags {flag}: unknown")
 
 
 def _key_derivation(pushed: Pushed, values: list[str]) -> None:
     if values != ["tls-ekm"]:
-        raise PushRefused(f"the server pushes the key derivation {' '.join(values)!r}, which is unknown")
+        raise PushRefused(f"the server pushes 'key-derivation {' '.join(values)}', which is unknown")
     pushed.tls_key_export = True
 
 
