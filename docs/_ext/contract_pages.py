@@ -238,6 +238,7 @@ class VectorJsonDirective(SphinxDirective):
 
 # ── configuration ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+MUST_BE_GIVEN = "must be given"
 _KEY = "00" * 32
 _EXAMPLE = {
     "tunnel": {
@@ -301,7 +302,7 @@ def _member(field: dataclasses.Field[Any], kind: type, defaults: Mapping[str, An
     is_needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     value = defaults.get(field.name)
     if is_needed:
-        default = "must be given"
+        default = MUST_BE_GIVEN
     elif words == "object" or (value is None and field.name not in defaults):
         default = ""
     else:
@@ -327,11 +328,9 @@ def _table(members: list[_Member]) -> nodes.table:
     group += nodes.thead("", _row(*(nodes.Text(head) for head in ("member", "type", "default", "what it is"))))
     body = nodes.tbody()
     for member in members:
-        default: nodes.Node = nodes.literal("", member.default) if member.default[:1] in '"[-0123456789tf{n' else (
-            nodes.Text(member.default)
-        )  # fmt: skip
-        if member.default == "must be given":
-            default = nodes.emphasis("", member.default)
+        default: nodes.Node = nodes.literal("", member.default) if member.default else nodes.Text("")
+        if member.default == MUST_BE_GIVEN:
+            default = nodes.emphasis("", MUST_BE_GIVEN)
         meaning = nodes.inline("", "", *_prose(member.meaning))
         body += _row(nodes.literal("", member.name), nodes.Text(member.type), default, meaning)
     group += body

@@ -174,7 +174,7 @@ def read_source(source: str, port: str) -> Iterator[Brought]:
     if source == "-":
         return _read_octets("standard input", sys.stdin.buffer.read(), port)
     if _HEX.fullmatch(source) and not os.path.exists(source):  # Path.exists raises on names that are too long
-        return iter([Brought(_hex("", source), 0.0)])
+        return iter([Brought(_octets("", _digits("", source)), 0.0)])
     try:
         return _read_octets(source, Path(source).read_bytes(), port)
     except FileNotFoundError:
@@ -194,19 +194,29 @@ def _read_octets(name: str, octets: bytes, port: str) -> Iterator[Brought]:
 
 
 def _read_lines(name: str, text: str) -> Iterator[Brought]:
-    """One frame a line; empty lines and comments are passed over."""
+    """One frame a line; a line that ends in a backslash goes on in the next. ``#`` begins a comment."""
+    digits = ""
     for number, line in enumerate(text.splitlines(), 1):
         line = line.partition("#")[0].strip()
-        if line:
-            yield Brought(_hex(f"{name}: line {number}: ", line), 0.0)
+        goes_on = line.endswith("\\")
+        digits += _digits(f"{name}: line {number}: ", line.removesuffix("\\"))
+        if digits and not goes_on:
+            yield Brought(_octets(f"{name}: line {number}: ", digits), 0.0)
+            digits = ""
+    if digits:
+        raise click.UsageError(f"{name}: the last line goes on, and nothing follows")
 
 
-def _hex(place: str, text: str) -> bytes:
+def _digits(place: str, text: str) -> str:
     digits = re.sub(r"[\s:]", "", text)
     if not re.fullmatch(r"[0-9a-fA-F]*", digits):
         raise click.UsageError(f"{place}{_short(text)} is not hexadecimal octets")
+    return digits
+
+
+def _octets(place: str, digits: str) -> bytes:
     if len(digits) % 2:
-        raise click.UsageError(f"{place}{_short(text)} has an odd number of hexadecimal digits")
+        raise click.UsageError(f"{place}{_short(digits)} has an odd number of hexadecimal digits")
     return bytes.fromhex(digits)
 
 
