@@ -24,8 +24,8 @@ from glassgate.reference.external import (
     FlowOctets,
     FlowOpened,
     Server,
-    quoted,
 )
+from glassgate.reference.quotation import quoted
 
 CONFIG = ExternalStack()
 OWN_MAC, ROUTER_MAC = CONFIG.mac, MacAddress.parse("02:00:c0:a8:01:01")
@@ -376,6 +376,28 @@ def test_a_flow_that_is_given_up_is_reset_and_tells_nobody() -> None:
     assert (reset.data.data.flags, reset.data.data.seq) == (RST, (syn.seq + 1) % 2**32)
     assert outside.news == []
     assert outside.wait(500) == []
+
+
+def test_a_gateway_that_stops_sends_what_waits_and_a_fin() -> None:
+    outside = world()
+    syn = outside.connect()
+    outside.receive(segment(syn, ACK, ack=syn.seq + 1, win=0))
+    assert outside.send(b"exit") == []
+    assert outside.take(outside.stack.close(outside.now)) == []
+
+    [last] = outside.receive(segment(syn, ACK, ack=syn.seq + 1))
+    assert (last.data.data.data, last.data.data.flags) == (b"exit", FIN | PSH | ACK)
+    outside.receive(segment(syn, FIN | ACK, ack=syn.seq + 6))
+    assert outside.news == []
+    assert outside.take(outside.stack.abort(rules.L3_ABORT, outside.now)) == []
+    assert outside.take(outside.stack.close(outside.now)) == []
+
+
+def test_a_gateway_that_stops_before_it_began_or_over_udp_has_nothing_to_close() -> None:
+    outside = world()
+    assert outside.take(outside.stack.close(outside.now)) == []
+    outside.open(OVER_UDP)
+    assert outside.take(outside.stack.close(outside.now)) == []
 
 
 def test_a_flow_whose_segments_nobody_acknowledges_is_given_up_and_reset() -> None:

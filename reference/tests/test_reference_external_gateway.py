@@ -28,9 +28,9 @@ SESSION = {
 }
 INSIDE_MAC, OUTSIDE_MAC = MacAddress.parse("00:f0:0d:f0:0d:00"), MacAddress.parse("02:00:c0:a8:01:05")
 HOST_MAC, ROUTER_MAC = MacAddress.parse("02:00:0a:26:02:05"), MacAddress.parse("02:00:c0:a8:01:01")
-HOST, GATEWAY, OWN, ROUTER, SERVER, FAR = (
+HOST, GATEWAY, OWN, ROUTER, SERVER, FAR, ROUTER_FAR = (
     bytes(map(int, text.split(".")))
-    for text in ("10.38.2.5", "10.38.2.1", "192.168.1.5", "192.168.1.1", "1.2.3.4", "192.0.2.7")
+    for text in ("10.38.2.5", "10.38.2.1", "192.168.1.5", "192.168.1.1", "1.2.3.4", "192.0.2.7", "192.0.2.1")
 )
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 SERVER_ISS = 9000
@@ -278,6 +278,42 @@ def test_under_pressure_packets_are_dropped_before_they_take_an_id() -> None:
     ids = [packet_id for packet_id, _ in opened(world.stream)]
     assert ids == list(range(1, len(ids) + 1))
     assert 150 < len(ids) < 250
+
+
+def test_a_gateway_that_stops_closes_its_flow() -> None:
+    world = connected()
+
+    world.take(world.gateway.stop(world.now))
+
+    assert [frame.data.data.flags for frame in world.outside] == [FIN | ACK]
+
+
+def test_a_packet_too_big_about_our_own_echo_is_heard() -> None:
+    world = connected()
+    syn = dpkt.tcp.TCP(sport=4000, dport=7, seq=1, flags=SYN, win=60_000, opts=bytes.fromhex("020405b4"))
+    syn.off = 6
+    world.from_server(ACK, seal(1, bytes(dpkt.ip.IP(src=FAR, dst=GATEWAY, p=6, data=syn))))
+    answer = dpkt.ip.IP(opened(world.stream)[-1][1]).data
+    text = dpkt.tcp.TCP(sport=4000, dport=7, seq=2, ack=answer.seq + 1, flags=ACK, win=60_000, data=bytes(1000))
+    world.from_server(ACK, seal(2, bytes(dpkt.ip.IP(src=FAR, dst=GATEWAY, p=6, data=text))))
+    echo = opened(world.stream)[-1][1]
+    assert len(dpkt.ip.IP(echo).data.data) == 1000
+
+    too_big = dpkt.icmp.ICMP(type=3, code=4, data=struct.pack("!HH", 0, 600) + echo[:28])
+    world.from_server(ACK, seal(3, bytes(dpkt.ip.IP(src=ROUTER_FAR, dst=GATEWAY, p=1, data=too_big))))
+
+    assert rules.L4_FLOW_ERROR in world.rules
+    assert [len(packet) for _, packet in opened(world.stream)[-2:]] == [600, 40 + 440]
+
+
+def test_an_icmp_error_about_nothing_in_flight_is_not_heard() -> None:
+    world = connected()
+
+    quote = bytes(ping(GATEWAY, FAR))[:28]
+    too_big = dpkt.icmp.ICMP(type=3, code=4, data=struct.pack("!HH", 0, 600) + quote)
+    world.from_server(ACK, seal(1, bytes(dpkt.ip.IP(src=ROUTER_FAR, dst=GATEWAY, p=1, data=too_big))))
+
+    assert rules.L4_ICMP_NO_ANSWER in world.rules
 
 
 def test_over_udp_the_tunnel_is_up_at_once() -> None:

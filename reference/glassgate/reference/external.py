@@ -19,7 +19,6 @@ Not handled here: other connections, services, echo, hosts of the external netwo
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
@@ -32,6 +31,7 @@ from glassgate.reference.arp import Neighbours, Unreachable, Waiting
 from glassgate.reference.fragments import Reassembly, Whole
 from glassgate.reference.ipv4 import Packet
 from glassgate.reference.notes import Malformed, changed, delivered, dropped
+from glassgate.reference.quotation import Quote, is_too_big, next_hop_mtu, quoted
 from glassgate.reference.tcp import segment as wire
 from glassgate.reference.tcp.connection import Connection, Endpoint, Options, SendSegment
 from glassgate.reference.tcp.segment import Segment
@@ -48,11 +48,7 @@ CONTROL_RESERVE = 1 << 14
 FIRST_PORT, PORTS = 49152, 16384
 """The dynamic ports (RFC 6335 6); each attempt draws one (RFC 6056 3.3.1)."""
 SECRET_LENGTH = 16
-PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
-"""What to try when a router that drops does not say what it would take (RFC 1191 7.1)."""
 
-QUOTED = struct.Struct("!HHI")
-"""Both ports, and the sequence number if it is TCP."""
 BELIEVED_ERRORS = frozenset({icmp.DESTINATION_UNREACHABLE, icmp.TIME_EXCEEDED, icmp.PARAMETER_PROBLEM})
 """Source quench is obsolete (RFC 6633), and redirects are for hosts that choose among routers."""
 ATTEMPT_ENDS = {
@@ -97,17 +93,6 @@ class Payload:
     because: Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What an ICMP error quotes of a packet: enough to tell whose it was (RFC 792)."""
-
-    protocol: int
-    source: Endpoint
-    destination: Endpoint
-    sequence: SequenceNumber
-    total_length: int
-
-
 FlowStep = Payload | FlowOpened | FlowClosed | FlowOctets | Note
 Step = Effect | Rule | FlowOpened | FlowClosed | FlowOctets
 
@@ -131,6 +116,9 @@ class Flow(Protocol):
 
     def abort(self, because: Rule, now: float) -> Iterator[FlowStep]:
         """End it at once, and tell the server."""
+
+    def close(self, now: float) -> Iterator[FlowStep]:
+        """End it in order: nobody wants to hear of it any more."""
 
     def error(self, error: icmp.Message, quote: Quote, now: float) -> Iterator[FlowStep]:
         """Take an ICMP error about a packet of this flow."""
@@ -240,16 +228,20 @@ class TcpFlow:
         self._connection.abort(because)
         yield from self._flush(now)
 
+    def close(self, now: float) -> Iterator[FlowStep]:
+        """Send what waits, and a FIN."""
+        self._is_over = True
+        if self._connection.state is not State.CLOSED:
+            self._connection.close()
+            yield from self._flush(now)
+
     def error(self, error: icmp.Message, quote: Quote, now: float) -> Iterator[FlowStep]:
         """Take an ICMP error, if it quotes what is in flight (L4); of those only 3/4 matters to an open connection."""
         if not self._connection.is_in_flight(quote.sequence):
             yield dropped(rules.S25_FOREIGN_ERROR, type=error.type, code=error.code, sequence_number=quote.sequence)
             return
-        if (error.type, error.code) == (icmp.DESTINATION_UNREACHABLE, 4):
-            mtu = int.from_bytes(error.rest[2:], "big") or next(
-                (plateau for plateau in PLATEAUS if plateau < quote.total_length), PLATEAUS[-1]
-            )
-            self._connection.packet_too_big(mtu)
+        if is_too_big(error):
+            self._connection.packet_too_big(next_hop_mtu(error, quote))
         elif (error.type, error.code) in ((icmp.DESTINATION_UNREACHABLE, 2), (icmp.DESTINATION_UNREACHABLE, 3)):
             self._connection.unreachable()
         yield from self._follow(now)
@@ -326,6 +318,10 @@ class UdpFlow:
         """Nothing tells the server."""
         yield changed(because)
 
+    def close(self, now: float) -> Iterator[FlowStep]:
+        """There is nothing to close."""
+        yield from ()
+
     def error(self, error: icmp.Message, quote: Quote, now: float) -> Iterator[FlowStep]:
         """Anybody can send one: it is told, and ends nothing."""
         yield delivered(rules.L4_FLOW_ERROR, type=error.type, code=error.code)
@@ -389,6 +385,11 @@ class External:
     def abort(self, because: Rule, now: float) -> Iterator[Step]:
         """Give the flow up (S3)."""
         yield from self._run(self._flows[0], self._flows[0].abort(because, now), now)
+
+    def close(self, now: float) -> Iterator[Step]:
+        """End the flow in order: the gateway is about to stop."""
+        if self._flows:
+            yield from self._run(self._flows[0], self._flows[0].close(now), now)
 
     def receive(self, octets: bytes, now: float) -> Iterator[Step]:
         """Take a frame from outside."""
@@ -534,18 +535,3 @@ def _silence(packet: Packet) -> Note:
 def _is_packet(step: object) -> bool:
     """Whether this is a frame that carries IPv4."""
     return isinstance(step, Transmit) and int.from_bytes(step.data[12:14], "big") == ethernet.TYPE_IPV4
-
-
-def quoted(octets: bytes) -> Quote | None:
-    """What an ICMP error quotes: an IPv4 header and 8 octets or more, often not the whole packet (RFC 792)."""
-    header_length = (octets[0] & 0x0F) * 4 if octets else 0
-    if header_length < ipv4.SHORTEST_HEADER or len(octets) < header_length + 8 or octets[0] >> 4 != ipv4.VERSION:
-        return None
-    source_port, destination_port, sequence = QUOTED.unpack_from(octets, header_length)
-    return Quote(
-        protocol=octets[9],
-        source=Endpoint(IPv4Address(octets[12:16]), source_port),
-        destination=Endpoint(IPv4Address(octets[16:20]), destination_port),
-        sequence=SequenceNumber(sequence),
-        total_length=int.from_bytes(octets[2:4], "big"),
-    )

@@ -45,6 +45,7 @@ from glassgate.reference.notes import Malformed, changed, delivered, dropped, fo
 from glassgate.reference.openvpn.client import Client
 from glassgate.reference.openvpn.profile import Profile, ProfileError
 from glassgate.reference.openvpn.tunnel import InnerPacket, OpenVpnTunnel
+from glassgate.reference.quotation import is_too_big, next_hop_mtu, quoted
 from glassgate.reference.tcp.service import Outgoing, TcpService
 from glassgate.reference.udp import ClosedPort, Datagram
 
@@ -122,7 +123,10 @@ class ReferenceGateway:
 
     def stop(self, now: float) -> list[Effect]:
         """Leave politely: a driver that ends transmits this, and then closes the flow."""
-        return self._at_the_door(self._through_the_tunnel(self._tunnel.stop(now), now))
+        effects = self._at_the_door(self._through_the_tunnel(self._tunnel.stop(now), now))
+        if self._external is None:
+            return effects
+        return effects + self._at_the_door(self._outside(self._external.close(now), now))
 
     @property
     def remote(self) -> int:
@@ -313,6 +317,9 @@ class ReferenceGateway:
             yield dropped(rules.L4_PROTOCOL, protocol=packet.protocol)
 
     def _deliver_icmp(self, packet: Packet, now: float) -> Iterator[Step]:
+        if icmp.is_error(packet):
+            yield from self._hear_error(icmp.parse(packet.payload), now)
+            return
         reply = icmp.receive(packet.payload, self._config.services.icmp_echo)
         if isinstance(reply, Note):
             yield reply
@@ -321,6 +328,22 @@ class ReferenceGateway:
         answer = Packet(asked, asker, ipv4.PROTOCOL_ICMP, icmp.build(reply), packet.type_of_service)
         yield from self._originate(answer, rules.L1_ECHO, now)
         yield delivered(rules.L1_ECHO, source=asker, length=len(reply.data))
+
+    def _hear_error(self, error: icmp.Message, now: float) -> Iterator[Step]:
+        """An ICMP error matters if it is about a segment that our own TCP has in flight, too big for its path (L4)."""
+        quote = quoted(error.data)
+        if (
+            quote is not None
+            and quote.protocol == ipv4.PROTOCOL_TCP
+            and is_too_big(error)
+            and self._tcp.packet_too_big(
+                quote.source, quote.destination, quote.sequence, next_hop_mtu(error, quote), now
+            )
+        ):
+            yield from self._segments(self._tcp.tick(now), now)
+            yield delivered(rules.L4_FLOW_ERROR, type=error.type, code=error.code)
+        else:
+            yield dropped(rules.L4_ICMP_NO_ANSWER, type=error.type, code=error.code)
 
     def _deliver_udp(self, packet: Packet, about: Packet, now: float) -> Iterator[Step]:
         asker, asked = packet.source, packet.destination

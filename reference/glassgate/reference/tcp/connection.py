@@ -121,8 +121,8 @@ class Connection:
 
     def listen(self, syn: Segment, now: float) -> None:
         """Open passively, with the SYN that came to a service (3.10.7.2, third)."""
-        self.state = State.LISTEN
         self.is_passive = True
+        self._advance(Event.LISTEN, rules.L3_PASSIVE_OPEN)
         self._advance(Event.SYN, rules.L3_PASSIVE_OPEN)
         self._learn_syn(syn)
         self._take(rules.L3_PASSIVE_OPEN, syn)
@@ -489,6 +489,9 @@ class Connection:
             maximum_segment_size=self.receiving.segment_size,
             window_scale=self.receiving.shift if self.receiving.is_scaling else None,
         )
+        if self.sending.highest == self.sending.iss:
+            self._tell(rules.L3_INITIAL_SEQUENCE, initial_sequence_number=int(self.sending.iss))
+            self._tell(rules.L3_MSS, maximum_segment_size=self.receiving.segment_size)
         self.sending.syn_sent(now)
         self._segments.append(SendSegment(segment, because))
 

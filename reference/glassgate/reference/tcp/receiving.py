@@ -108,7 +108,7 @@ class Receiving:
 
     def read(self, limit: int) -> bytes:
         """Hand over up to ``limit`` octets, in order."""
-        text = bytes(memoryview(self.incoming)[:limit])
+        text = bytes(self.incoming[:limit])
         del self.incoming[: len(text)]
         return text
 

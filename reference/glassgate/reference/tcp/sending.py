@@ -246,7 +246,7 @@ class Sending:
     def _piece(self, sequence: SequenceNumber, size: int, because: Rule, now: float) -> Piece:
         """Cut a piece out of what waits, and note that it has left."""
         offset = sequence - self.una
-        text = bytes(memoryview(self.outgoing)[offset : offset + size])
+        text = bytes(self.outgoing[offset : offset + size])
         has_fin = sequence + size == self.fin
         end = sequence + (size + has_fin)
         if sequence < self.highest:

@@ -38,6 +38,7 @@ class Event(StrEnum):
     """What can change a state: calls of the user, segments that passed their checks, and the passing of time."""
 
     OPEN = "open"
+    LISTEN = "passive open"
     CLOSE = "close"
     ABORT = "abort"
     SYN = "SYN"
@@ -56,6 +57,7 @@ _ANY_TIME = (Event.ABORT, Event.RESET, Event.GIVE_UP)
 
 TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.CLOSED, Event.OPEN): State.SYN_SENT,
+    (State.CLOSED, Event.LISTEN): State.LISTEN,
     (State.LISTEN, Event.SYN): State.SYN_RECEIVED,
     (State.SYN_SENT, Event.SYN_AND_ACKNOWLEDGMENT): State.ESTABLISHED,
     (State.SYN_SENT, Event.SYN): State.SYN_RECEIVED,  # simultaneous open
