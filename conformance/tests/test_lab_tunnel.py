@@ -41,7 +41,7 @@ def test_the_client_file_needs_no_other_file(keys: Secrets) -> None:
 
 def test_both_ends_share_the_authority_and_the_wrapping_key_and_no_private_key(keys: Secrets) -> None:
     client = blocks(client_configuration(TunnelOptions(), keys))
-    server = blocks(server_configuration(TunnelOptions(), keys, Path("/clients")))
+    server = blocks(server_configuration(TunnelOptions(), keys, Path("/lab")))
 
     assert client["ca"] == server["ca"]
     assert client["tls-crypt"] == server["tls-crypt"]
@@ -51,14 +51,14 @@ def test_both_ends_share_the_authority_and_the_wrapping_key_and_no_private_key(k
 def test_both_ends_agree_on_cipher_and_mtu(keys: Secrets) -> None:
     options = TunnelOptions(cipher="AES-128-GCM", mtu=1300)
 
-    for text in (client_configuration(options, keys), server_configuration(options, keys, Path("/clients"))):
+    for text in (client_configuration(options, keys), server_configuration(options, keys, Path("/lab"))):
         assert "\ndata-ciphers AES-128-GCM\n" in text
         assert "\ntun-mtu 1300\n" in text
 
 
 def test_the_internal_network_lies_behind_the_client(keys: Secrets) -> None:
     name, entry = client_directory_entry()
-    server = server_configuration(TunnelOptions(), keys, Path("/clients"))
+    server = server_configuration(TunnelOptions(), keys, Path("/lab"))
 
     assert "\nroute 10.38.2.0 255.255.255.0\n" in server  # the server's kernel: into the tunnel
     assert "iroute 10.38.2.0 255.255.255.0\n" in entry  # the server program: to this client
@@ -81,7 +81,7 @@ def _subject(keys: Secrets) -> str:
 )
 def test_the_control_channel_is_wrapped_as_told(keys: Secrets, control: Control, names: set[str]) -> None:
     options = TunnelOptions(control=control)
-    client, server = client_configuration(options, keys), server_configuration(options, keys, Path("/clients"))
+    client, server = client_configuration(options, keys), server_configuration(options, keys, Path("/lab"))
 
     assert set(blocks(client)) == set(blocks(server)) == names
     assert ("key-direction 1\n" in client) == ("key-direction 0\n" in server) == (control is Control.TLS_AUTH)
@@ -89,7 +89,7 @@ def test_the_control_channel_is_wrapped_as_told(keys: Secrets, control: Control,
 
 def test_transport_and_tls_are_as_told(keys: Secrets) -> None:
     options = TunnelOptions(transport="udp", tls="1.2")
-    client, server = client_configuration(options, keys), server_configuration(options, keys, Path("/clients"))
+    client, server = client_configuration(options, keys), server_configuration(options, keys, Path("/lab"))
 
     for text in (client, server):
         assert "\nproto udp\n" in text

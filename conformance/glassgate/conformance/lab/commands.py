@@ -1,4 +1,4 @@
-"""``glassgate lab``: run, matrix, up, shell, status, down. Exit status 0: all well, 1: a check failed, 2: no lab."""
+"""``glassgate lab``: run, matrix, faults, up, shell, status, down. Exit status 0: well, 1: a check failed, 2: none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from glassgate.conformance.lab import checks, matrix, network, programs, report, state, topology
+from glassgate.conformance.lab import checks, faults, matrix, network, programs, report, state, topology
 from glassgate.conformance.lab.checks import Result, Run, Verdict
 from glassgate.conformance.lab.errors import EXIT_FAILED, EXIT_UNUSABLE, Interrupted, LabError
 from glassgate.conformance.lab.network import Lab
@@ -34,7 +34,7 @@ GATEWAY_OPTION = click.option(
     help="Which gateway; openvpn is the stock client with the kernel forwarding: the baseline.",
 )  # fmt: skip
 TIMEOUT_OPTION = click.option(
-    "--timeout", default=300, show_default=True, type=click.IntRange(10, 7200), help="Seconds for all of it.",
+    "--timeout", default=600, show_default=True, type=click.IntRange(10, 7200), help="Seconds for all of it.",
 )  # fmt: skip
 JSON_OPTION = click.option(
     "--json", "json_file", type=click.File("w", lazy=False), help="Write the results there, too.",
@@ -100,6 +100,17 @@ def matrix_command(gateway: str, only: str, captures: Path | None, timeout: int,
     if not chosen:
         raise LabError(f"no tunnel's title holds {only!r}; the first title is {matrix.TUNNELS[0].title!r}")
     return _work(gateway, lambda made: matrix.results(Run(made, MEGABYTE, 1), chosen), captures, timeout, json_file)
+
+
+@lab.command(name="faults")
+@GATEWAY_OPTION
+@PCAP_OPTION
+@TIMEOUT_OPTION
+@JSON_OPTION
+@_with_clear_errors
+def faults_command(gateway: str, captures: Path | None, timeout: int, json_file: TextIO | None) -> int:
+    """Break things under traffic, and give the gateway wrong keys: nothing may be lost, nothing let in."""
+    return _work(gateway, lambda made: faults.results(Run(made, MEGABYTE, 1)), captures, timeout, json_file)
 
 
 def _work(

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from glassgate.conformance.lab import programs, state, topology
@@ -17,9 +18,12 @@ from glassgate.conformance.lab.errors import LabError
 from glassgate.conformance.lab.services import HTTP_PORT
 from glassgate.conformance.lab.state import LabState, ProcessRecord
 from glassgate.conformance.lab.tunnel import (
+    CHECK_USER,
+    CLIENTS,
     GatewayKind,
     Secrets,
     TunnelOptions,
+    check_user_script,
     client_configuration,
     client_directory_entry,
     gateway_command,
@@ -72,15 +76,17 @@ class Lab:
             self._demand_progress(role, deadline)
             time.sleep(0.05)
 
-    def start_tunnel(self, options: TunnelOptions) -> None:
+    def start_tunnel(self, options: TunnelOptions, spoil: Callable[[Secrets], Secrets] | None = None) -> None:
         """Start a server and the gateway, with fresh keys; the tunnel is still on its way when this returns.
+
+        ``spoil`` makes of the keys those that the gateway is given, where they are not to be the right ones.
 
         Raises:
             LabError: the server did not come up.
         """
         self.options = options
-        self._write_files(options)
-        self._start_server()
+        self._write_files(options, spoil)
+        self.start_server()
         self.gateway_started = time.monotonic()
         self.spawn(topology.GATEWAY, topology.GATEWAY, gateway_command(self.kind, self.directory / "client.ovpn"))
 
@@ -108,15 +114,18 @@ class Lab:
             address = f"{topology.INTERNAL_ADDRESS}/24"
             programs.demand(["ip", "-n", namespace, "address", "add", address, "dev", topology.INTERNAL_INTERFACE])
 
-    def _write_files(self, options: TunnelOptions) -> None:
+    def _write_files(self, options: TunnelOptions, spoil: Callable[[Secrets], Secrets] | None) -> None:
         keys = Secrets.fresh(options.control, self.directory)
-        clients = self.directory / "clients"
-        clients.mkdir(exist_ok=True)
+        given = keys if spoil is None else spoil(keys)
+        (self.directory / CLIENTS).mkdir(exist_ok=True)
         name, entry = client_directory_entry()
-        (clients / name).write_text(entry, encoding="utf-8")
-        server = server_configuration(options, keys, clients)
+        (self.directory / CLIENTS / name).write_text(entry, encoding="utf-8")
+        script = self.directory / CHECK_USER
+        script.write_text(check_user_script(), encoding="utf-8")
+        script.chmod(0o700)
+        server = server_configuration(options, replace(keys, revoked=given.revoked), self.directory)
         (self.directory / "server.conf").write_text(server, encoding="utf-8")
-        (self.directory / "client.ovpn").write_text(client_configuration(options, keys), encoding="utf-8")
+        (self.directory / "client.ovpn").write_text(client_configuration(options, given), encoding="utf-8")
 
     def _start_services(self) -> None:
         self.spawn("far services", topology.FAR, SERVICES)
@@ -129,7 +138,12 @@ class Lab:
         for role, host in (("far services", topology.FAR), ("host services", topology.HOST5)):
             self._wait_for_listener(role, host, HTTP_PORT)
 
-    def _start_server(self) -> None:
+    def start_server(self) -> None:
+        """Start the server with the files that are there.
+
+        Raises:
+            LabError: it did not come up.
+        """
         configuration = str(self.directory / "server.conf")
         self.spawn(topology.SERVER, topology.SERVER, ["openvpn", "--config", configuration])
         deadline = time.monotonic() + READY_SECONDS
@@ -205,6 +219,15 @@ class Lab:
     def stop(self, role: str) -> None:
         """End the program of a role, politely first, and wait until it is gone."""
         self._end([process for process in self.state.processes if process.role == role])
+
+    def signal(self, role: str, number: signal.Signals) -> None:
+        """Send a signal to the program of a role; it may have ended before."""
+        with contextlib.suppress(ProcessLookupError):
+            self._children[role].send_signal(number)
+
+    def exit_status(self, role: str) -> int | None:
+        """The exit status of the program of a role; None while it runs."""
+        return self._children[role].poll()
 
     def terminate(self, role: str) -> int | None:
         """Have one of our children end by SIGTERM; its exit status, or None if it had to be killed."""

@@ -57,6 +57,16 @@ class Authority:
         """A certificate for an OpenVPN client. A negative lifetime makes one that has expired."""
         return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime)
 
+    def revocation_list(self, *revoked: Credential) -> str:
+        """The list of the certificates that are no longer to be accepted, PEM."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder(self._name, now - CLOCK_SKEW, now + LIFETIME)
+        for credential in revoked:
+            number = x509.load_pem_x509_certificate(credential.certificate.encode()).serial_number
+            entry = x509.RevokedCertificateBuilder(number, now - CLOCK_SKEW).build()
+            builder = builder.add_revoked_certificate(entry)
+        return _pem(builder.sign(self._key, hashes.SHA256()))
+
     def _issue(self, name: str, purpose: x509.ObjectIdentifier, lifetime: timedelta) -> Credential:
         key = ec.generate_private_key(ec.SECP256R1())
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -115,5 +125,5 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+def _pem(signed: x509.Certificate | x509.CertificateRevocationList) -> str:
+    return signed.public_bytes(serialization.Encoding.PEM).decode()

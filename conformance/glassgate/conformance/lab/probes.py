@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,12 +143,17 @@ def download_all(lab: Lab, hosts: Sequence[str], address: str, octets: int, seed
 
 def _downloaded(curl: CompletedProcess[str], path: Path) -> Transfer:
     seconds = float(_words_of_curl(curl))
+    octets, digest = _hash_of(path)
+    return Transfer(octets, seconds, digest)
+
+
+def _hash_of(path: Path) -> tuple[int, str]:
     digest, octets = hashlib.sha256(), 0
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
             octets += len(piece)
-    return Transfer(octets, seconds, digest.hexdigest())
+    return octets, digest.hexdigest()
 
 
 def upload(lab: Lab, host: str, address: str, octets: int, seed: int) -> Transfer:
@@ -161,6 +167,51 @@ def upload(lab: Lab, host: str, address: str, octets: int, seed: int) -> Transfe
         seconds = float(_words_of_curl(curl))
         told = json.loads(answer.read_text(encoding="utf-8"))
     return Transfer(int(told["octets"]), seconds, str(told["sha256"]))
+
+
+class SlowTransfers:
+    """A file each way at once, at a bounded rate, in the background: time for something to happen meanwhile."""
+
+    DOWNLOAD, UPLOAD = "download", "upload"
+    SEEDS = (11, 12)
+
+    def __init__(self, lab: Lab, host: str, address: str, octets: int, rate: int) -> None:
+        self._lab, self._host, self._octets = lab, host, octets
+        self._base = ["curl", "--silent", "--show-error", "--fail", "--limit-rate", str(rate)]
+        self._url = f"http://{address}/"
+        self._started = 0.0
+
+    def start(self) -> None:
+        """Begin both."""
+        source = self._lab.directory / "upload.file"
+        with source.open("wb") as file:
+            file.writelines(file_pieces(self._octets, self.SEEDS[1]))
+        self._started = time.monotonic()
+        down = ["--output", str(self._lab.directory / "download.file"), f"{self._url}{self._octets}/{self.SEEDS[0]}"]
+        up = ["--output", str(self._lab.directory / "answer"), "--upload-file", str(source), self._url]
+        self._lab.spawn(self.DOWNLOAD, self._host, [*self._base, *down])
+        self._lab.spawn(self.UPLOAD, self._host, [*self._base, *up])
+
+    def finish(self, seconds: float) -> str:
+        """Wait for their end, at most so long after their start.
+
+        Raises:
+            CheckFailed: one did not end in time, failed, or brought other octets.
+        """
+        for role in (self.DOWNLOAD, self.UPLOAD):
+            while self._lab.exit_status(role) is None:
+                if time.monotonic() - self._started > seconds:
+                    self._lab.stop(role)
+                    raise CheckFailed(f"the {role} did not end within {seconds:g} s")
+                time.sleep(0.1)
+            if status := self._lab.exit_status(role):
+                raise CheckFailed(f"{role}: {self._lab.last_words(role)} (status {status})")
+        taken = time.monotonic() - self._started
+        hashed = _hash_of(self._lab.directory / "download.file")
+        Transfer(hashed[0], taken, hashed[1]).demand(self._octets, self.SEEDS[0])
+        told = json.loads((self._lab.directory / "answer").read_text(encoding="utf-8"))
+        Transfer(int(told["octets"]), taken, str(told["sha256"])).demand(self._octets, self.SEEDS[1])
+        return f"{self._octets} octets each way in {taken:.1f} s, both hashes equal"
 
 
 def _curl(octets: int) -> list[str]:

@@ -24,6 +24,9 @@ from glassgate.conformance.lab.topology import (
 
 PORT = 1194
 TUNNEL_MTU = 1400
+RENEGOTIATION = 3600  # OpenVPN's own default
+USER = ("lab", "open sesame")
+CLIENTS, CHECK_USER = "clients", "check-user"
 SERVER_DEVICE = "tun0"
 
 
@@ -59,6 +62,12 @@ class TunnelOptions:
     cipher: str = "AES-256-GCM"
     tls: Literal["1.2", "1.3"] = "1.3"
     mtu: int = TUNNEL_MTU
+    server_renegotiates: int = RENEGOTIATION
+    """After how many seconds the server asks for new keys."""
+    client_renegotiates: int = RENEGOTIATION
+    """The same for the gateway."""
+    password: bool = False
+    """Whether the server wants a user's name and password, beside the certificate."""
 
     @property
     def title(self) -> str:
@@ -70,19 +79,24 @@ class TunnelOptions:
 class Secrets:
     """Everything that the two ends share or prove themselves with."""
 
+    issuer: Authority
     authority: str
+    """The certificate of whom this end trusts."""
     server: Credential
     client: Credential
     server_wrapping: str
     client_wrapping: str
     """The control channel's keys: the same one for both, but for tls-crypt-v2."""
+    revoked: str | None = None
+    """A revocation list for the server."""
+    user: tuple[str, str] = USER
 
     @classmethod
     def fresh(cls, control: Control, directory: Path) -> Secrets:
         """New keys for one tunnel; the program that knows tls-crypt-v2 writes its two there."""
         authority = Authority()
         wrapping = _v2_keys(directory) if control is Control.TLS_CRYPT_V2 else (static_key(),) * 2
-        return cls(authority.certificate, authority.server(), authority.client(), *wrapping)
+        return cls(authority, authority.certificate, authority.server(), authority.client(), *wrapping)
 
 
 def _v2_keys(directory: Path) -> tuple[str, str]:
@@ -92,8 +106,15 @@ def _v2_keys(directory: Path) -> tuple[str, str]:
     return server.read_text(encoding="ascii"), client.read_text(encoding="ascii")
 
 
-def server_configuration(options: TunnelOptions, keys: Secrets, client_directory: Path) -> str:
-    """The stock server's file: the internal network lies behind the one client (``route`` and ``iroute``)."""
+def server_configuration(options: TunnelOptions, keys: Secrets, directory: Path) -> str:
+    """The stock server's file: the internal network lies behind the one client (``route`` and ``iroute``).
+
+    ``directory`` is where the server finds ``clients`` and, if it asks for a password, ``check-user``.
+    """
+    check_user = (
+        f"script-security 2\nauth-user-pass-verify {directory / CHECK_USER} via-file" if options.password else ""
+    )
+    revoked = "" if keys.revoked is None else _block("crl-verify", keys.revoked)
     return f"""\
 local {SERVER_ADDRESS}
 port {PORT}
@@ -103,7 +124,7 @@ dev-type tun
 disable-dco
 topology subnet
 server 10.8.0.0 255.255.255.0
-client-config-dir {client_directory}
+client-config-dir {directory / CLIENTS}
 ccd-exclusive
 route 10.38.2.0 255.255.255.0
 data-ciphers {options.cipher}
@@ -113,9 +134,17 @@ mssfix 0
 keepalive 10 60
 remote-cert-tls client
 dh none
+reneg-sec {options.server_renegotiates}
 {_tls(options)}
+{check_user}
 verb 3
-{_inline(keys, keys.server)}{_wrapping(options.control, keys.server_wrapping, direction=0)}"""
+{_inline(keys, keys.server)}{revoked}{_wrapping(options.control, keys.server_wrapping, direction=0)}"""
+
+
+def check_user_script() -> str:
+    """A program for the server: its argument is a file with name and password, a line each."""
+    name, password = USER
+    return f"""#!/bin/sh\n{{ read -r name; read -r password; }} < "$1"\n[ "$name/$password" = "{name}/{password}" ]\n"""
 
 
 def client_directory_entry() -> tuple[str, str]:
@@ -125,6 +154,7 @@ def client_directory_entry() -> tuple[str, str]:
 
 def client_configuration(options: TunnelOptions, keys: Secrets) -> str:
     """The ``.ovpn`` file that any of the gateways is given, all its files inline."""
+    user = _block("auth-user-pass", "\n".join(keys.user)) if options.password else ""
     return f"""\
 client
 dev tun
@@ -135,9 +165,10 @@ remote-cert-tls server
 data-ciphers {options.cipher}
 tun-mtu {options.mtu}
 mssfix 0
+reneg-sec {options.client_renegotiates}
 {_tls(options)}
 verb 3
-{_inline(keys, keys.client)}{_wrapping(options.control, keys.client_wrapping, direction=1)}"""
+{_inline(keys, keys.client)}{user}{_wrapping(options.control, keys.client_wrapping, direction=1)}"""
 
 
 def gateway_command(kind: GatewayKind, configuration: Path) -> list[str]:

@@ -1,0 +1,168 @@
+"""What goes wrong on real networks, while files pass both ways: none may lose, repeat or change an octet.
+
+And what is wrong from the start: keys and names that must not bring a tunnel up, and must be told in a clear line.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+
+from glassgate.conformance.lab import checks, probes, programs
+from glassgate.conformance.lab.checks import Check, Result, Run
+from glassgate.conformance.lab.errors import CheckFailed
+from glassgate.conformance.lab.network import Lab
+from glassgate.conformance.lab.pki import Authority, static_key
+from glassgate.conformance.lab.topology import EXTERNAL_ADDRESS, FAR_ADDRESS, GATEWAY, HOST5, ROUTER, SERVER
+from glassgate.conformance.lab.topology import SERVER_ADDRESS as SERVER_OUTSIDE
+from glassgate.conformance.lab.tunnel import Secrets, TunnelOptions
+
+RENEGOTIATION = 5
+SILENCE = 20
+STRIKE_AFTER = 3
+RESTART_AFTER = 2
+TRAFFIC_SECONDS = 14
+TRAFFIC_RATE = 250_000
+"""Octets a second, each way: slow enough to be in the middle of things for all of TRAFFIC_SECONDS."""
+RECOVERY_SECONDS = 90
+STOCK_STATUS = "so the stock client ends when its password is refused"
+EXPIRED_SINCE = timedelta(days=2)
+REFUSAL_SECONDS = 6
+"""How long a gateway that cannot connect is watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that happens to a tunnel under traffic."""
+
+    title: str
+    strike: Callable[[Lab], None]
+    options: TunnelOptions = TunnelOptions()
+    renegotiations: int = 0
+    """How many must have taken place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Something wrong with what the gateway was given."""
+
+    title: str
+    spoil: Callable[[Secrets], Secrets]
+    options: TunnelOptions = TunnelOptions()
+
+
+def results(run: Run) -> Iterator[Result]:
+    """Each fault and each mistake with a tunnel of its own."""
+    for fault in FAULTS:
+        yield checks.execute(run, Check(fault.title, partial(_suffer, fault)))
+    for mistake in MISTAKES:
+        yield checks.execute(run, Check(mistake.title, partial(_be_refused, mistake), STOCK_STATUS))
+
+
+# ── faults ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _suffer(fault: Fault, run: Run) -> str:
+    lab = run.lab
+    try:
+        lab.start_tunnel(fault.options)
+        checks.tunnel_comes_up(run)
+        transfers = probes.SlowTransfers(lab, HOST5, FAR_ADDRESS, TRAFFIC_SECONDS * TRAFFIC_RATE, TRAFFIC_RATE)
+        transfers.start()
+        time.sleep(STRIKE_AFTER)
+        fault.strike(lab)
+        measured = transfers.finish(TRAFFIC_SECONDS + RECOVERY_SECONDS)
+        renegotiations = len(re.findall(r"Control Channel: TLSv", lab.log(SERVER))) - 1
+    except CheckFailed as failure:
+        raise CheckFailed(f"{failure}; gateway: {lab.last_words(GATEWAY)}") from None
+    finally:
+        lab.stop_tunnel()
+    if fault.renegotiations:
+        measured += f", {renegotiations} renegotiations"
+        if renegotiations < fault.renegotiations:
+            raise CheckFailed(f"{measured}: expected {fault.renegotiations} at least")
+    return measured
+
+
+def _nothing(lab: Lab) -> None:
+    """Time alone does it."""
+
+
+def _kill_server(lab: Lab) -> None:
+    lab.signal(SERVER, signal.SIGKILL)
+    lab.stop(SERVER)
+    time.sleep(RESTART_AFTER)
+    lab.start_server()
+
+
+def _restart_server(lab: Lab) -> None:
+    lab.signal(SERVER, signal.SIGUSR1)
+
+
+def _silence_router(lab: Lab) -> None:
+    """The router drops the tunnel's packets both ways, and says nothing to anybody."""
+    holes = [f"route {{}} blackhole {address}/32\n" for address in (SERVER_OUTSIDE, EXTERNAL_ADDRESS)]
+    batch = ["ip", "-n", lab.state.namespace(ROUTER), "-batch", "-"]
+    programs.demand(batch, given="".join(hole.format("add") for hole in holes))
+    time.sleep(SILENCE)
+    programs.demand(batch, given="".join(hole.format("delete") for hole in holes))
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault(
+        f"server renegotiates every {RENEGOTIATION} s", _nothing, TunnelOptions(server_renegotiates=RENEGOTIATION), 2
+    ),
+    Fault(
+        f"gateway renegotiates every {RENEGOTIATION} s", _nothing, TunnelOptions(client_renegotiates=RENEGOTIATION), 2
+    ),
+    Fault("server killed and started again", _kill_server),
+    Fault("server closes the connection", _restart_server),
+    Fault(f"router silent for {SILENCE} s", _silence_router),
+)
+"""Each is suffered under traffic both ways."""
+
+
+# ── mistakes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _be_refused(mistake: Mistake, run: Run) -> str:
+    lab = run.lab
+    try:
+        lab.start_tunnel(mistake.options, mistake.spoil)
+        deadline = time.monotonic() + REFUSAL_SECONDS
+        while lab.exit_status(GATEWAY) is None and time.monotonic() < deadline:
+            if probes.ping(lab, HOST5, FAR_ADDRESS, count=1).received:
+                raise CheckFailed("the tunnel came up all the same")
+        status = lab.exit_status(GATEWAY)
+        said, words = lab.log(GATEWAY), lab.last_words(GATEWAY)
+    finally:
+        lab.stop_tunnel()
+    if "Traceback" in said:
+        raise CheckFailed(f"a traceback; {words}")
+    if status == 0:
+        raise CheckFailed(f"status 0, as if all were well: {words}")
+    return f"{'tries again' if status is None else f'status {status}'}: {words}"
+
+
+def _expired(keys: Secrets) -> Secrets:
+    return replace(keys, client=keys.issuer.client(lifetime=-EXPIRED_SINCE))
+
+
+def _foreign(keys: Secrets) -> Secrets:
+    return replace(keys, client=Authority().client())
+
+
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake("gateway trusts another authority", lambda keys: replace(keys, authority=Authority().certificate)),
+    Mistake("certificate of another authority", _foreign),
+    Mistake("expired certificate", _expired),
+    Mistake("revoked certificate", lambda keys: replace(keys, revoked=keys.issuer.revocation_list(keys.client))),
+    Mistake("wrong tls-crypt key", lambda keys: replace(keys, client_wrapping=static_key())),
+    Mistake("wrong password", lambda keys: replace(keys, user=("lab", "sesame")), TunnelOptions(password=True)),
+)
+"""Each must keep the tunnel down, and be told."""
