@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -23,8 +24,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import SSL, crypto
 
-from glassgate.contract import Cipher
+from glassgate.contract import Cipher, SeededEntropy
 from glassgate.reference.openvpn.client import (
     Client,
     ClientOutput,
@@ -36,7 +38,10 @@ from glassgate.reference.openvpn.client import (
     SendPing,
     UseKey,
 )
+from glassgate.reference.openvpn.packets import Body, Header, Opcode, parse_body, parse_header
 from glassgate.reference.openvpn.profile import Profile
+from glassgate.reference.openvpn.reliability import Reliability
+from glassgate.reference.openvpn.wrapping import Plain, StaticKey, TlsCrypt, Wrapping
 
 RELAY = r"""
 import os, socket, subprocess, sys, threading
@@ -474,3 +479,222 @@ def make_peer() -> Callable[[StockServer, Profile], Peer]:
 def static_key() -> str:
     """A static key file: octets 0 to 255."""
     return STATIC_KEY
+
+
+# ── a server in this process, with a clock that the test moves ───────────────────────────────────────────────────────
+
+PUSH = "PUSH_REPLY,topology subnet,ifconfig 10.88.0.2 255.255.255.0,peer-id 3,cipher AES-256-GCM"
+FLAGS = "protocol-flags cc-exit tls-ekm dyn-tls-crypt"
+
+
+@dataclass
+class ServerKey:
+    """The server's side of one key id."""
+
+    tls: SSL.Connection
+    messages: Reliability
+    wrapping: Wrapping
+    heard: list[bytes] = field(default_factory=list)
+    """Records that the client sent: its key method 2 message, then strings."""
+
+
+class FakeServer:
+    """The server's side of the control channel, as much as the tests need. It does what it is told, right or wrong."""
+
+    def __init__(self, authority: Authority, identity: Identity, key: StaticKey | None = None) -> None:
+        self.authority, self.identity = authority, identity
+        self.static_key = key
+        self.greets: list[str] = [f"{PUSH},{FLAGS}"]
+        """What is said to a client right after the key exchange of a session's first key."""
+        self.greets_again: list[str] = []
+        """… and of each later key."""
+        self.key_message = bytes(4) + b"\2" + b"\xb1" * 32 + b"\xb2" * 32 + b"\0\3V4\0" + bytes(6)
+        self.early_negotiation = b""
+        self.is_deaf = False
+        self.restart()
+
+    def restart(self, session_id: bytes = b"\x11" * 8) -> None:
+        self.session_id = session_id
+        self.client_session_id = b""
+        self.keys: dict[int, ServerKey] = {}
+        self.wrapping = self._wrapping_of(self.static_key)
+        self.dynamic_wrapping: Wrapping | None = None
+
+    @staticmethod
+    def _wrapping_of(key: StaticKey | None) -> Wrapping:
+        # The client's other half: a server sends with key 0 (PROTOCOL.md 3.6).
+        return Plain() if key is None else TlsCrypt(StaticKey(key.octets[128:] + key.octets[:128]))
+
+    def take(self, packet: bytes, now: float) -> list[bytes]:
+        if self.is_deaf:
+            return []
+        header = parse_header(packet)
+        if header.key_id not in self.keys:
+            self._begin(header.key_id, now)
+        key = self.keys[header.key_id]
+        body = parse_body(header.opcode, key.wrapping.authenticate(key.wrapping.parse(packet)))
+        self.client_session_id = header.session_id
+        key.messages.acknowledged(body.acknowledgements)
+        if body.message_id is not None:
+            key.messages.receive(body.message_id, header.opcode, body.payload)
+        for opcode, payload in key.messages.read():
+            if opcode is Opcode.P_CONTROL_V1 and payload:
+                key.tls.bio_write(payload)
+        self._go_on(header.key_id)
+        return self.due(now)
+
+    def _begin(self, key_id: int, now: float) -> None:
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(self.identity.certificate)
+        context.use_privatekey(self.identity.key)
+        store = context.get_cert_store()
+        assert store is not None
+        store.add_cert(crypto.X509.from_cryptography(self.authority.identity.certificate))
+        context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+        tls = SSL.Connection(context, None)
+        tls.set_accept_state()
+        wrapping = self.dynamic_wrapping if key_id and self.dynamic_wrapping else self.wrapping
+        self.keys[key_id] = ServerKey(tls, Reliability(2.0), wrapping)
+        if key_id:
+            self.keys[key_id].messages.send(Opcode.P_CONTROL_SOFT_RESET_V1, b"")
+        else:
+            self.keys[key_id].messages.send(Opcode.P_CONTROL_HARD_RESET_SERVER_V2, self.early_negotiation)
+
+    def _go_on(self, key_id: int) -> None:
+        key = self.keys[key_id]
+        try:
+            key.tls.do_handshake()
+            while True:
+                key.heard.append(key.tls.recv(16384))
+                if len(key.heard) == 1:
+                    self._greet(key_id)
+        except SSL.Error:
+            pass
+        self._flush(key_id)
+
+    def _greet(self, key_id: int) -> None:
+        key = self.keys[key_id]
+        key.tls.send(self.key_message)
+        for text in self.greets_again if key_id else self.greets:
+            key.tls.send(text.encode() + b"\0")
+        if key_id == 0:
+            exported = StaticKey(key.tls.export_keying_material(b"EXPORTER-OpenVPN-dynamic-tls-crypt", 256))
+            mixed = exported if self.static_key is None else exported.mixed(self.static_key)
+            if any(FLAGS in text for text in self.greets):
+                self.dynamic_wrapping = self._wrapping_of(mixed)
+
+    def _flush(self, key_id: int) -> None:
+        key = self.keys[key_id]
+        try:
+            while True:
+                key.messages.send(Opcode.P_CONTROL_V1, key.tls.bio_read(1000))
+        except SSL.WantReadError:
+            pass
+
+    def say(self, text: str, key_id: int = 0) -> None:
+        self.keys[key_id].tls.send(text.encode() + b"\0")
+        self._flush(key_id)
+
+    def renegotiate(self, key_id: int, now: float) -> None:
+        self._begin(key_id, now)
+
+    def due(self, now: float) -> list[bytes]:
+        packets = []
+        for key_id, key in self.keys.items():
+            for message in key.messages.due(now):
+                packets.append(self.packet(key_id, message.opcode, message.message_id, message.payload, now))
+            while key.messages.owes_acknowledgement:
+                packets.append(self.packet(key_id, Opcode.P_ACK_V1, None, b"", now))
+        return packets
+
+    def packet(
+        self, key_id: int, opcode: Opcode, message_id: int | None, payload: bytes, now: float, acknowledged: bool = True
+    ) -> bytes:
+        key = self.keys[key_id]
+        acknowledgements = key.messages.acknowledgements(4) if acknowledged else ()
+        peer = self.client_session_id if acknowledgements else b""
+        body = Body(acknowledgements, peer, message_id, payload)
+        return key.wrapping.wrap(Header(opcode, key_id, self.session_id).build(), body.build(), now)
+
+    def strings(self, key_id: int = 0) -> list[str]:
+        """The control strings that the client said."""
+        return [record.rstrip(b"\0").decode() for record in self.keys[key_id].heard[1:]]
+
+    def key_block(self, key_id: int = 0) -> bytes:
+        """What both sides export."""
+        return self.keys[key_id].tls.export_keying_material(b"EXPORTER-OpenVPN-datakeys", 256)
+
+
+class World:
+    """A client, a server and the clock between them."""
+
+    def __init__(self, profile: Profile, server: FakeServer) -> None:
+        self.client = Client(profile, SeededEntropy(b"world"))
+        self.server = server
+        self.now = 1000.0
+        self.outputs: list[tuple[float, ClientOutput]] = []
+        self.lose: Callable[[bytes], bool] = lambda packet: False
+
+    def of(self, kind: type) -> list[ClientOutput]:
+        return [output for _, output in self.outputs if isinstance(output, kind)]
+
+    def times(self, kind: type) -> list[float]:
+        return [when - 1000.0 for when, output in self.outputs if isinstance(output, kind)]
+
+    @property
+    def failed(self) -> Failed | None:
+        return next(iter(self.of(Failed)), None)  # type: ignore[return-value]
+
+    def start(self) -> World:
+        self.do(self.client.start(self.now))
+        return self
+
+    def do(self, outputs: list[ClientOutput]) -> None:
+        self.outputs += [(self.now, output) for output in outputs]
+        for output in outputs:
+            if isinstance(output, SendPacket) and not self.lose(output.packet):
+                for packet in self.server.take(output.packet, self.now):
+                    self.do(self.client.receive(packet, self.now))
+
+    def give(self, packet: bytes) -> list[ClientOutput]:
+        """A packet to the client alone; what it says to it."""
+        outputs = self.client.receive(packet, self.now)
+        self.outputs += [(self.now, output) for output in outputs]
+        return outputs
+
+    def pass_on(self) -> None:
+        """Deliver what the server wants to send by itself."""
+        for packet in self.server.due(self.now):
+            self.do(self.client.receive(packet, self.now))
+
+    def say(self, text: str) -> None:
+        self.server.say(text)
+        self.pass_on()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, from deadline to deadline."""
+        ends = self.now + seconds
+        for _ in range(1000):
+            deadline = self.client.deadline
+            if deadline is None or deadline > ends:
+                break
+            self.now = max(self.now, deadline)
+            self.do(self.client.tick(self.now))
+            after = self.client.deadline
+            assert after is None or after > self.now, "a deadline that is over would have the driver spin"
+        else:
+            raise AssertionError("a thousand deadlines: the client spins")
+        self.now = ends
+
+
+@pytest.fixture
+def make_world(authority: Authority, server_identity: Identity, make_profile: MakeProfile) -> Callable[..., World]:
+    """Makes a client and a server in this process; ``lines`` are added to the client's profile."""
+
+    def make(*lines: str, proto: str = "tcp", key: StaticKey | None = None, identity: Any = "client") -> World:
+        if key is not None:
+            lines = (*lines, f"<tls-crypt>\n{static_key_text(key.octets)}</tls-crypt>")
+        others = {} if identity == "client" else {"identity": identity}
+        return World(make_profile(*lines, proto=proto, **others), FakeServer(authority, server_identity, key))
+
+    return make
