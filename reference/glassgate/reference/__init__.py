@@ -26,7 +26,7 @@ The way of a packet, each arrow with the file and the function that walks it. Re
            ▼                          │                                                  ▼
       openvpn/framing.build ◄─────────┘                                           internal frame
            ▼
-      octets of the flow: for the operating system, or for our own stack outside (tcp/external)
+      octets of the flow: for the operating system, or for our own stack outside, external.External.send
 
 A packet that goes no further falls out with a note that names its rule; ``icmp`` says when its source is told.
 """
