@@ -73,3 +73,9 @@ def test_a_larger_mtu_allows_longer_records() -> None:
     reader.allow(9000)
     reader.feed((9268).to_bytes(2, "big") + bytes(9268))
     assert reader.next_record() == bytes(9268)
+
+
+def test_a_great_many_tiny_records_take_time_in_proportion() -> None:
+    reader = RecordReader(1500)
+    reader.feed(b"\x00\x01x" * 300_000)  # by copying what is left each time this would move 135 GB
+    assert len(taken(reader)) == 300_000

@@ -29,11 +29,12 @@ def build(record: bytes) -> bytes:
 
 
 class RecordReader:
-    """What has arrived of the stream and was not yet taken as a record."""
+    """What has arrived of the stream and was not yet taken as a record: the octets from ``start`` on."""
 
     def __init__(self, mtu: int) -> None:
         self._longest = mtu + MARGIN
         self._octets = b""
+        self._start = 0
 
     def allow(self, mtu: int) -> None:
         """Take records as long as a tunnel of this MTU has them."""
@@ -41,7 +42,8 @@ class RecordReader:
 
     def feed(self, octets: bytes) -> None:
         """Take the next piece of the stream. All whole records are to be taken out before the next."""
-        self._octets += octets
+        self._octets = self._octets[self._start :] + octets
+        self._start = 0
 
     def next_record(self) -> bytes | None:
         """Take the next record out, or None while it is not all there (S3).
@@ -49,18 +51,18 @@ class RecordReader:
         Raises:
             Malformed: its length is impossible; the stream cannot be read any further.
         """
-        if len(self._octets) < LENGTH.size:
+        if self.octets_waiting < LENGTH.size:
             return None
-        (length,) = LENGTH.unpack_from(self._octets)
+        (length,) = LENGTH.unpack_from(self._octets, self._start)
         if not 1 <= length <= self._longest:
             raise Malformed(rules.S3_BAD_LENGTH, length=length, longest=self._longest)
-        end = LENGTH.size + length
-        if len(self._octets) < end:
+        if self.octets_waiting < LENGTH.size + length:
             return None
-        record, self._octets = self._octets[LENGTH.size : end], self._octets[end:]
-        return record
+        start = self._start + LENGTH.size
+        self._start = start + length
+        return self._octets[start : self._start]
 
     @property
     def octets_waiting(self) -> int:
-        """How much of an incomplete record is here."""
-        return len(self._octets)
+        """How much was not yet taken."""
+        return len(self._octets) - self._start
