@@ -53,6 +53,7 @@ class Outgoing:
         "effects",
         "flow",
         "flow_end",
+        "flow_limit",
         "flow_octets",
         "frame_bounds",
         "frames",
@@ -62,6 +63,7 @@ class Outgoing:
         "record_bounds",
         "recording",
         "refused_frames",
+        "telling",
     )
 
     def __init__(self, *, recording: bool, noting: bool) -> None:
@@ -69,6 +71,10 @@ class Outgoing:
         """Whether transmissions become effects at once (the contract), or stay in the regions (the driver)."""
         self.noting = noting
         """Whether somebody listens to notes. Without, no note is built."""
+        self.telling = noting
+        """Whether the tunnel's rare changes of state are told: a driver's log wants them, and no others."""
+        self.flow_limit = REGION
+        """Up to this fill records are sealed. A driver that wants short queues sets it lower."""
         self.flow_octets = bytearray(REGION)
         self.flow = memoryview(self.flow_octets)
         self.flow_end = 0

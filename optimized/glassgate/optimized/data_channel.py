@@ -31,7 +31,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from glassgate.contract import Cipher, Rule, rules
-from glassgate.optimized.buffers import REGION, Buffer, Outgoing
+from glassgate.optimized.buffers import Buffer, Outgoing
 
 P_DATA_V1 = 6
 P_DATA_V2 = 9
@@ -156,7 +156,7 @@ class SealingKey:
         packet_id = self.packet_id
         if packet_id > LAST_PACKET_ID:
             return rules.S24_IDS_USED_UP
-        if tag + TAG_LENGTH > REGION:
+        if tag + TAG_LENGTH > outgoing.flow_limit:
             return rules.S3_DROP_BEFORE_ID
         PACKET_ID.pack_into(self._block, 4, packet_id)
         self._encrypt_into(self._nonce, packet[start:end], self._additional, self._flow[ciphertext : tag + TAG_LENGTH])

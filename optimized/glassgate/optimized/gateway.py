@@ -116,7 +116,6 @@ class InProcess:
 
     def __init__(self, config: GatewayConfig, entropy: Entropy) -> None:
         self.batch = BatchGateway(config, entropy, recording=True)
-        self._is_stream = config.tunnel.proto == "tcp"
         self._arrival = WorkBuffer()
 
     def start(self, now: float) -> list[Effect]:
@@ -129,7 +128,7 @@ class InProcess:
         assert port is not Port.EXTERNAL, "this configuration has no external port"
         if port is Port.INTERNAL:
             self._receive_frame(data, now)
-        elif self._is_stream:
+        elif self.batch.tunnel.is_stream:
             self._receive_stream(memoryview(data), now)
         else:
             self.batch.receive_datagram(data, now)

@@ -54,18 +54,23 @@ class Tunnel:
         "_candidates",
         "_client",
         "_delay",
+        "_failures",
+        "_first_delay",
         "_is_renegotiating",
-        "_is_stream",
+        "_longest_delay",
         "_outgoing",
         "_received_octets",
         "_reopen_at",
         "_reported_octets",
         "_session",
         "flow",
+        "has_ended",
+        "is_stream",
         "longest_record",
         "mssfix",
         "mtu",
         "opening",
+        "profile",
         "remote",
         "sealing",
         "stream",
@@ -75,9 +80,17 @@ class Tunnel:
         self._addresses = addresses
         self._outgoing = outgoing
         self._session = config.tunnel.session
-        self._client = None if config.tunnel.ovpn is None else control.Client(_profile(config.tunnel.ovpn), entropy)
-        self._is_stream = config.tunnel.proto == "tcp"
+        self.profile = None if config.tunnel.ovpn is None else _profile(config.tunnel.ovpn)
+        """What the configuration file says; None where keys are given."""
+        self._client = None if self.profile is None else control.Client(self.profile, entropy)
+        self.remote = 0
+        """Which of the profile's remotes the flow reaches, or the next flow is to reach."""
+        self.is_stream = self._protocol(config.tunnel.proto) == "tcp"
+        """Whether the transport is a stream of records, or each record a datagram."""
         self.flow = Flow.CLOSED
+        self.has_ended = False
+        """Whether the server ended the session for good: no flow is wished for any more."""
+        self._failures = 0
         self.stream = StreamBuffer()
         self.opening: dict[int, OpeningKey] = {}
         """Keys to receive with, by a data record's first octet."""
@@ -87,10 +100,10 @@ class Tunnel:
         self.mtu = DEFAULT_MTU
         self.mssfix: int | None = None
         self.longest_record = self.mtu + RECORD_EXCESS
-        self.remote = 0
-        """Which of the profile's remotes the next flow is to reach."""
         self._reopen_at = NEVER
-        self._delay = FIRST_DELAY
+        self._first_delay = FIRST_DELAY if self.profile is None else self.profile.connect_retry
+        self._longest_delay = LONGEST_DELAY if self.profile is None else self.profile.connect_retry_longest
+        self._delay = self._first_delay
         self._received_octets = -1
         self._reported_octets = 0
         self._is_renegotiating = False
@@ -117,7 +130,7 @@ class Tunnel:
             session.send.key,
             session.send.implicit_iv,
             next_packet_id=session.send.next_packet_id,
-            is_stream=self._is_stream,
+            is_stream=self.is_stream,
         )
         self._receive_with(OpeningKey(session.cipher, session.key_id, session.receive.key, session.receive.implicit_iv))
 
@@ -132,16 +145,18 @@ class Tunnel:
 
     def flow_closed(self, now: float) -> None:
         """The transport is gone, or could not be had."""
-        if self.flow is not Flow.CLOSED:
-            rule = rules.S4_FLOW_LOST if self.flow is Flow.OPEN else rules.S2_REFUSED
-            self._lose(rule, now, {})
+        if self.flow is Flow.OPENING:
+            self.remote += 1  # the profile's remotes in turn
+            self._lose(rules.S2_REFUSED, now, {})
+        elif self.flow is Flow.OPEN:
+            self._lose(rules.S4_FLOW_LOST, now, {})
 
     def refuse_record(self, rule: Rule, start: int, end: int, now: float) -> None:
         """A record that cannot be right: fatal over a stream, dropped where records are datagrams (S26)."""
         detail: dict[str, object] = {"length": end - start}
         if self._outgoing.noting:
             self._outgoing.note(NoteKind.DROPPED, rule, detail)
-        if self._is_stream:
+        if self.is_stream:
             self.fail(rule, now)
 
     def refuse_late(self, length: int) -> None:
@@ -157,6 +172,8 @@ class Tunnel:
     def _open(self, because: Rule) -> None:
         self.flow = Flow.OPENING
         self._reopen_at = NEVER
+        if self.profile is not None:
+            self.is_stream = self._protocol() == "tcp"
         self._outgoing.open_flow(because)
 
     def _lose(self, rule: Rule, now: float, detail: dict[str, object], least_delay: float = 0.0) -> None:
@@ -171,8 +188,11 @@ class Tunnel:
         self._received_octets = -1
         delay = max(self._delay, least_delay)
         self._reopen_at = now + delay
-        self._delay = min(self._delay * 2, LONGEST_DELAY)
+        self._delay = min(self._delay * 2, self._longest_delay)
+        self._failures += 1
         self._state(rule, {**detail, "retry_after": delay})
+        if self.profile is not None and 0 < self.profile.attempts * len(self.profile.remotes) <= self._failures:
+            self._end_for_good()
         if had_keys and self._session is not None:
             self._state(rules.S4_KEYS_END, {})
 
@@ -257,7 +277,7 @@ class Tunnel:
         for output in outputs:
             match output:
                 case control.SendPacket(packet, because):
-                    self._outgoing.append_record(packet, self._is_stream, because)
+                    self._outgoing.append_record(packet, self.is_stream, because)
                 case control.SendPing():
                     self._seal_message(PING, rules.S24_PING, now)
                 case control.SendExit():
@@ -292,7 +312,7 @@ class Tunnel:
             key.peer_id,
             key.send_key,
             key.send_implicit_iv,
-            is_stream=self._is_stream,
+            is_stream=self.is_stream,
         )
         self._receive_with(OpeningKey(key.cipher, key.key_id, key.receive_key, key.receive_implicit_iv))
 
@@ -306,7 +326,8 @@ class Tunnel:
         self.sealing = self._candidates[key_id]
         self._reported_octets = 0
         self._is_renegotiating = False
-        self._delay = FIRST_DELAY
+        self._delay = self._first_delay
+        self._failures = 0
         if was_down:
             self._state(rules.S2_ESTABLISHED, {"key_id": key_id})
 
@@ -328,12 +349,21 @@ class Tunnel:
         self._outgoing.close_flow(failed.because)
         self._lose(failed.because, now, {"reason": failed.reason, "retry": failed.retry}, failed.delay)
         if not failed.retry:
-            self._reopen_at = NEVER
+            self._end_for_good()
+
+    def _end_for_good(self) -> None:
+        self._reopen_at = NEVER
+        self.has_ended = True
+
+    def _protocol(self, default: str = "tcp") -> str:
+        """The protocol of the remote that the flow reaches."""
+        return default if self.profile is None else self.profile.remotes[self.remote % len(self.profile.remotes)].proto
 
     # ── notes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _state(self, rule: Rule, detail: dict[str, object]) -> None:
-        self._note(NoteKind.STATE, rule, detail)
+        if self._outgoing.telling:
+            self._outgoing.note(NoteKind.STATE, rule, detail)
 
     def _note(self, kind: NoteKind, rule: Rule, detail: dict[str, object]) -> None:
         if self._outgoing.noting:

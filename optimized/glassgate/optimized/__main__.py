@@ -1,0 +1,124 @@
+"""``python -m glassgate.optimized CONFIG``: the optimized gateway on real interfaces. All input is checked here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from glassgate.contract import ConfigError, GatewayConfig
+from glassgate.optimized.driver import Driver
+from glassgate.optimized.gateway import BatchGateway
+from glassgate.optimized.packet_socket import PacketSocket
+from glassgate.reference.openvpn.profile import Profile, ProfileError, inlined
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--internal", metavar="IFACE", required=True, help="The interface of the internal network.")
+@click.option("--external", metavar="os|IFACE", default="os", show_default=True, help="'os': the kernel's TCP or UDP.")
+@click.option("--internal-address", default="10.38.2.1/24", show_default=True, help="The gateway's address inside.")
+@click.option("--internal-mac", default="00:f0:0d:f0:0d:00", show_default=True, help="Its Ethernet address there.")
+@click.option("--source", "sources", metavar="PREFIX", multiple=True, help="A further prefix that sends from inside.")
+@click.option("--credentials", type=click.Path(path_type=Path), help="File with user name and password, a line each.")
+@click.option("--ring/--no-ring", default=True, show_default=True, help="Receive through a ring in shared memory.")
+@click.option("-v", "--verbose", is_flag=True, help="Log the fate of every packet (slow).")
+@click.option("-q", "--quiet", is_flag=True, help="Log only what goes wrong.")
+def main(
+    config: Path,
+    internal: str,
+    external: str,
+    internal_address: str,
+    internal_mac: str,
+    sources: tuple[str, ...],
+    credentials: Path | None,
+    ring: bool,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Run the optimized gateway with the OpenVPN configuration file CONFIG.
+
+    SIGTERM and SIGINT tell the server and end it; SIGUSR1 makes a new connection; SIGUSR2 writes the counters into the
+    log. The log goes to standard error. The exit status is 0 if it was to end, 1 if the server ended it for good,
+    2 if the input cannot be used.
+    """
+    _set_up_log(verbose, quiet)
+    if external != "os":
+        sys.exit(_refuse(f"--external {external}: this gateway has no stack of its own outside yet; use 'os'"))
+    try:
+        checked = _configuration(config, internal, internal_address, internal_mac, sources, credentials, verbose)
+        gateway = BatchGateway(checked, os.urandom)
+    except (ConfigError, ProfileError) as error:
+        sys.exit(_refuse(str(error)))
+    except OSError as error:
+        sys.exit(_refuse(f"{error.filename}: {error.strerror}"))
+    try:
+        frames = PacketSocket(internal, bytes(checked.internal.mac), has_ring=ring)
+    except OSError as error:
+        sys.exit(_refuse(f"--internal {internal}: {error.strerror}"))
+    sys.exit(Driver(gateway, frames).run())
+
+
+def _set_up_log(verbose: bool, quiet: bool) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr)
+
+
+def _configuration(
+    config: Path,
+    internal: str,
+    internal_address: str,
+    internal_mac: str,
+    sources: tuple[str, ...],
+    credentials: Path | None,
+    verbose: bool,
+) -> GatewayConfig:
+    members: dict[str, object] = {
+        "internal": {
+            "address": internal_address,
+            "mac": internal_mac,
+            "mtu": _mtu(internal),
+            "sources": list(sources),
+        },
+        "external": {"kind": "os"},
+        "tunnel": {"ovpn": _profile_text(config, credentials)},
+        "notes": verbose,
+    }
+    return GatewayConfig.from_json(members)
+
+
+def _refuse(message: str) -> int:
+    click.echo(message, err=True)
+    return 2
+
+
+def _mtu(interface: str) -> int:
+    """The interface's MTU: what the gateway cuts to inside (S32)."""
+    path = Path("/sys/class/net") / interface / "mtu"
+    if "/" in interface or not path.exists():
+        raise ConfigError(f"--internal {interface}", "there is no such interface")
+    return int(path.read_text())
+
+
+def _profile_text(path: Path, credentials: Path | None) -> str:
+    """The configuration file with all its files inline, checked under its own name."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    directory = path.parent
+
+    def read(name: str) -> bytes:
+        return (directory / name).read_bytes()
+
+    if credentials is not None:
+        lines = credentials.read_text(encoding="utf-8").splitlines()
+        if len(lines) < 2:
+            raise ConfigError(f"--credentials {credentials}", "needs two lines: user name and password")
+        text += f"\n<auth-user-pass>\n{lines[0]}\n{lines[1]}\n</auth-user-pass>\n"
+    Profile.parse(text, str(path), read)
+    return inlined(text, str(path), read)
+
+
+if __name__ == "__main__":
+    main()
