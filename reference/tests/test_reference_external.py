@@ -16,15 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassgate.contract import Effect, ExternalStack, Limits, MacAddress, Note, Rule, SeededEntropy, Transmit, rules
-from glassgate.reference.external import (
-    CONTROL_RESERVE,
-    SEND_CAPACITY,
-    External,
-    FlowClosed,
-    FlowOctets,
-    FlowOpened,
-    Server,
-)
+from glassgate.reference.external import External
+from glassgate.reference.flows import CONTROL_RESERVE, SEND_CAPACITY, FlowClosed, FlowOctets, FlowOpened, Server
 from glassgate.reference.quotation import quoted
 
 CONFIG = ExternalStack()

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from glassgate.contract import ConfigError, Effect, GatewayConfig, MacAddress, Note, Port, Rule, SeededEntropy, rules
 from glassgate.contract.gateway import Transmit
-from glassgate.reference.external import Server
+from glassgate.reference.flows import Server
 from glassgate.reference.gateway import ReferenceGateway, _servers
 from glassgate.reference.openvpn.profile import Profile, Remote
 

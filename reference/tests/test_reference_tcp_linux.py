@@ -25,7 +25,8 @@ import pytest
 
 from glassgate.contract import ExternalStack, GatewayConfig, Limits, Port, SeededEntropy, rules
 from glassgate.contract.gateway import Transmit
-from glassgate.reference.external import External, FlowClosed, FlowOctets, FlowOpened, Server
+from glassgate.reference.external import External
+from glassgate.reference.flows import FlowClosed, FlowOctets, FlowOpened, Server
 from glassgate.reference.gateway import ReferenceGateway
 
 pytestmark = pytest.mark.root

@@ -36,7 +36,8 @@ from glassgate.contract import (
 from glassgate.reference import arp, ethernet, external, forwarding, fragments, icmp, ipv4, udp
 from glassgate.reference.addresses import Attached
 from glassgate.reference.arp import Neighbours, Unreachable, Waiting
-from glassgate.reference.external import External, FlowClosed, FlowOctets, FlowOpened, Server
+from glassgate.reference.external import External
+from glassgate.reference.flows import FlowClosed, FlowOctets, FlowOpened, Server
 from glassgate.reference.forwarding import Onward, Place, Ready, Refusal
 from glassgate.reference.fragments import Reassembly, TimedOut
 from glassgate.reference.icmp import TokenBucket
