@@ -176,6 +176,14 @@ def test_a_program_that_dies_once_is_started_again_for_the_next_vector(tmp_path:
     assert [result.status for result in run.results] == [Status.ERROR, Status.PASS]
 
 
+def test_the_first_greeting_may_take_longer_than_an_answer(tmp_path: Path) -> None:
+    path = tmp_path / "slow.py"
+    path.write_text(f"import sys, time\nsys.stdin.readline()\ntime.sleep(0.5)\nprint({HELLO!r}, flush=True)\n")
+    subject = Exec(shlex.join([sys.executable, "-S", "-E", str(path)]), 0.05)
+    subject.close()
+    assert subject.name == "script"
+
+
 def test_a_late_answer_is_no_answer_to_the_next_question(tmp_path: Path) -> None:
     body = f"if 'start' in line:\n    time.sleep(1.0)\nsay({NOTHING!r})"
     with program(tmp_path, body, SHORT) as subject:

@@ -41,6 +41,11 @@ def gateway_sends(packet_id: int = 1, packet: bytes = b"inner") -> bytes:
     return StreamFraming.framed(DataChannel(Cipher.AES_256_GCM, bytes(32), bytes(8), 0, 0, packet_id).seal(packet))
 
 
+def to_gateway(packet_id: int) -> bytes:
+    """A record that somebody sends to the gateway in the far end's name."""
+    return DataChannel(Cipher.AES_256_GCM, bytes([1]) * 32, bytes(8), 0, 0, packet_id).seal(b"x")
+
+
 @pytest.mark.parametrize(("cipher", "peer_id"), KNOWN)
 def test_it_opens_and_seals_the_known_records(cipher: Cipher, peer_id: int | None) -> None:
     record = bytes.fromhex(KNOWN[cipher, peer_id])
@@ -101,6 +106,16 @@ def test_the_beginning_of_a_record_is_told_and_forgotten() -> None:
     assert far_end.unfinished() is None
 
 
+def test_after_a_new_connection_both_streams_begin_again() -> None:
+    far_end = FarEnd(session())
+    far_end.receive(gateway_sends()[:-1])
+    far_end.note_injected(b"\0\x40begun")
+    far_end.reconnect()
+    assert far_end.receive(gateway_sends()) == [Opened(b"inner", 1)]
+    far_end.note_injected(StreamFraming.framed(to_gateway(9)))
+    assert far_end.send(b"next")[6:10] == (10).to_bytes(4, "big")
+
+
 def test_over_udp_a_datagram_is_a_record() -> None:
     far_end = FarEnd(session(), "udp")
     assert far_end.receive(gateway_sends()[2:]) == [Opened(b"inner", 1)]
@@ -108,9 +123,10 @@ def test_over_udp_a_datagram_is_a_record() -> None:
 
 
 def test_what_others_send_in_its_name_takes_its_packet_ids() -> None:
-    other = DataChannel(Cipher.AES_256_GCM, bytes([1]) * 32, bytes(8), 0, 0, 40)
     far_end = FarEnd(session())
-    stream = StreamFraming.framed(other.seal(b"x"))
+    stream = StreamFraming.framed(to_gateway(40))
     far_end.note_injected(stream[:5])
     far_end.note_injected(stream[5:] + StreamFraming.framed(b"\x48rubbish"))
-    assert far_end.send(b"next")[2 + 4 : 2 + 8] == (41).to_bytes(4, "big")
+    assert far_end.send(b"next")[6:10] == (41).to_bytes(4, "big")
+    far_end.note_injected(StreamFraming.framed(to_gateway(3)))
+    assert far_end.send(b"next")[6:10] == (42).to_bytes(4, "big")

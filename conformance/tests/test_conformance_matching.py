@@ -241,6 +241,16 @@ def test_a_record_that_is_not_whole_at_the_end_of_the_step_is_told() -> None:
     assert rest.problem == "the stream ends inside a record"
 
 
+def test_a_flow_that_the_gateway_resets_takes_the_beginning_of_a_record_with_it() -> None:
+    first, second = records(b"one", b"two")
+    actual = [came(first.data[:-1], FLOW), ActualAction("close"), second]
+    far_end = FarEnd(SESSION)
+    closed, opened = comparable(actual, step([]), far_end)
+    assert closed == ActualAction("close")
+    assert isinstance(opened, ActualPacket)
+    assert opened.problem == "the packet id is 2, not 1: ids rise by one"
+
+
 def test_a_step_that_expects_the_flow_sees_its_octets_joined_and_the_far_end_stays_in_step() -> None:
     far_end = FarEnd(SESSION)
     first, second, third = records(b"one", b"two", b"three")
@@ -278,6 +288,16 @@ def test_an_input_is_filled_with_bound_numbers_and_then_checksums() -> None:
     octets = filled(given, {"id": 0xFFFF})
     assert octets[4:6] == b"\0\0"
     assert octets[10:12] == bytes(dpkt.ip.IP(octets[:10] + b"\0\0" + octets[12:]))[10:12]
+
+
+def test_checksums_that_cover_others_are_filled_in_last() -> None:
+    quoting = bytes([3, 3, 0, 0]) + bytes(4) + ICMP
+    error = ICMP[:2] + (20 + len(quoting)).to_bytes(2, "big") + ICMP[4:20] + quoting
+    inner, outer = Checksum(28 + 10, 28 + 12, "ip"), Checksum(22, 24, "icmp")
+    for fill in ((inner, outer), (outer, inner)):
+        octets = filled(PacketInput(TUNNEL, error, (Bind(32, 34, "id"), *fill)), {"id": 0x4321})
+        assert dpkt.in_cksum(octets[28:48]) == 0
+        assert dpkt.in_cksum(octets[20:]) == 0
 
 
 def test_a_number_that_was_never_captured_cannot_be_filled_in() -> None:

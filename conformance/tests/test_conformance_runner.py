@@ -11,8 +11,8 @@ import pytest
 
 from glassgate.conformance import runner
 from glassgate.conformance.far_end import DataChannel, StreamFraming
-from glassgate.conformance.matching import Judgement
-from glassgate.conformance.model import Vector, VectorFile, read
+from glassgate.conformance.matching import ActualPacket, Judgement
+from glassgate.conformance.model import Vector, VectorFile, VectorPort, read
 from glassgate.conformance.profile import Profile
 from glassgate.conformance.runner import Run, SelectionError, Status
 from glassgate.conformance.subjects.in_process import ODD_VIEWS, PLAIN, InProcess
@@ -242,6 +242,26 @@ def test_a_refused_configuration_is_an_outcome_where_it_is_expected_and_an_error
     assert "a refusal (internal.mtu: not with me)" in result.message or "did not come" in result.message
 
 
+def test_numbers_are_bound_from_one_step_to_the_next_and_filled_into_inputs() -> None:
+    def bound(plus: int) -> list[dict[str, Any]]:
+        return [{"at": [0, 2], "kind": "bind", "name": "n", "plus": plus}]
+
+    first = a_step(1.0, packet(b"\x12\x34"), packet(b"\0\0") | {"free": bound(0)})
+    filled = a_step(2.0, packet(b"\0\0") | {"fill": bound(1)}, packet(b"\x12\x35"))
+    other = a_step(3.0, packet(b"\x12\x37"), packet(b"\0\0") | {"free": bound(2)})
+    assert status_of(a_vector(first, filled)).status is Status.PASS
+    result = status_of(a_vector(first, filled, other))
+    assert result.status is Status.FAIL
+    assert "is 4663, not 4662 (n+2 as seen before)" in result.message
+
+
+def test_an_input_that_cannot_be_filled_in_is_an_error() -> None:
+    fill = [{"at": [0, 2], "kind": "bind", "name": "never", "plus": 0}]
+    result = status_of(a_vector(a_step(1.0, packet(b"\0\0") | {"fill": fill})))
+    assert result.status is Status.ERROR
+    assert "cannot be filled in: no octets were bound to 'never'" in result.message
+
+
 # ── rough handling ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -283,7 +303,9 @@ def test_outputs_are_copied_before_the_gateway_can_change_them() -> None:
             return [Transmit(port, self.buffer, BECAUSE)]  # type: ignore[arg-type]
 
     other = FRAME[::-1]
-    assert status_of(a_vector(ECHO, a_step(2.0, packet(other), packet(other))), Reuses).status is Status.PASS
+    result = status_of(a_vector(ECHO, a_step(2.0, packet(other), packet(other))), Reuses)
+    assert result.status is Status.PASS
+    assert result.steps[1].effects == (ActualPacket(VectorPort.INTERNAL, FRAME),)
 
 
 def test_a_gateway_whose_effects_differ_from_run_to_run_is_caught() -> None:
@@ -336,6 +358,15 @@ def test_records_that_are_given_raw_take_packet_ids_of_the_far_end() -> None:
     raw = a_step(1.0, packet(sealed, "flow"), packet(sealed, "flow"))
     then = a_step(2.0, packet(b"inner", "tunnel"), packet(b"inner", "tunnel"))
     assert status_of(a_vector(raw, then)).status is Status.PASS
+
+
+def test_when_the_flow_is_lost_the_stream_begins_again() -> None:
+    begun = a_step(1.0, packet(b"\0\x40begun", "flow"), packet(b"\0\x40begun", "flow"))
+    lost = a_step(2.0, {"flow": "closed"}, {"do": "open"})
+    sealed = StreamFraming.framed(DataChannel(Cipher.AES_256_GCM, bytes(32), bytes(8), 0, 0, 1).seal(b"raw"))
+    raw = a_step(3.0, packet(sealed, "flow"), packet(b"raw", "tunnel"))
+    then = a_step(4.0, packet(b"inner", "tunnel"), packet(b"inner", "tunnel"))
+    assert status_of(a_vector(begun, lost, raw, then)).status is Status.PASS
 
 
 def test_news_of_the_flow_is_given_and_its_wishes_are_judged() -> None:
@@ -405,6 +436,34 @@ def test_a_subject_that_ends_again_and_again_is_given_up() -> None:
     assert [result.status for result in run.results] == [Status.TIMEOUT] * 3 + [Status.ERROR] * 2
     assert "not run: the subject died, hung or printed rubbish 3 times" in run.results[4].message
     assert "3 timeout" in run.verdict
+
+
+def test_only_endings_in_a_row_count() -> None:
+    calls = iter(range(100))
+
+    class OftenHangs(Mirror):
+        def tick(self, now: float) -> list[Effect]:
+            if next(calls) % 4 < 2:  # a vector that hangs ticks once, and one that passes twice, once for each pass
+                time.sleep(5)
+            return []
+
+    ticking = a_vector(a_step(1.0, {"tick": True}))
+    run = runner.run(subject(OftenHangs, 0.05), [replace(ticking, id=f"v-{number}") for number in range(6)])
+    assert [result.status for result in run.results] == [Status.TIMEOUT, Status.TIMEOUT, Status.PASS] * 2
+
+
+def test_a_canary_that_could_not_be_run_is_told_though_all_vectors_pass() -> None:
+    starts = iter(range(100))
+
+    class FailsAtFirst(Mirror):
+        def start(self, now: float) -> list[Effect]:
+            if next(starts) == 0:
+                raise OSError("not yet")
+            return super().start(now)
+
+    run = runner.run(subject(FailsAtFirst), [a_vector(ECHO)])
+    assert run.results[0].status is Status.PASS
+    assert run.verdict == "the canary with a wrong expectation came back error"
 
 
 def test_a_profile_can_take_capabilities_away() -> None:

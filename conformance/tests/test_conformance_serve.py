@@ -103,6 +103,7 @@ def test_each_step_is_answered_with_effects_in_order(ask: Callable[..., Any]) ->
     assert ask({"op": "flow", "event": "opened", "now": 0.003})["out"] == [{"do": "close"}]
     assert ask({"op": "tick", "now": 1}) == {"out": [], "deadline": 7.5}
     assert ask({"op": "stop"}) == {"stopped": True}
+    assert ask({"op": "tick", "now": 2}) == {"error": "tick: nothing is started"}
 
 
 def test_run_takes_several_steps(ask: Callable[..., Any]) -> None:
