@@ -31,10 +31,10 @@ def test_further_measurements_are_smoothed() -> None:
     timeout = RetransmissionTimeout()
     timeout.measure(2.0)
 
-    timeout.measure(1.0)
+    timeout.measure(1.6)
 
-    # RTTVAR = 3/4 * 1 + 1/4 * |2 - 1| = 1; SRTT = 7/8 * 2 + 1/8 * 1 = 1.875
-    assert timeout.seconds == pytest.approx(1.875 + 4 * 1.0)
+    # RTTVAR = 3/4 * 1 + 1/4 * |2 - 1.6| = 0.85; SRTT = 7/8 * 2 + 1/8 * 1.6 = 1.95
+    assert timeout.seconds == pytest.approx(1.95 + 4 * 0.85)
 
 
 def test_it_is_never_under_a_second_nor_over_a_minute() -> None:
