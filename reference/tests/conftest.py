@@ -538,7 +538,7 @@ class FakeServer:
         if body.message_id is not None:
             key.messages.receive(body.message_id, header.opcode, body.payload)
         for opcode, payload in key.messages.read():
-            if opcode is Opcode.P_CONTROL_V1 and payload:
+            if opcode in (Opcode.P_CONTROL_V1, Opcode.P_CONTROL_WKC_V1) and payload:
                 key.tls.bio_write(payload)
         self._go_on(header.key_id)
         return self.due(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 from typing import Any
 
@@ -90,6 +91,58 @@ def test_a_server_that_does_not_answer_is_asked_after_2_4_8_and_16_seconds(make_
     assert world.failed.next_remote
     assert "does not answer" in world.failed.reason
     assert world.client.deadline is None
+
+
+WRAPPED = bytes(400) + (402).to_bytes(2, "big")
+
+
+def v2_world(make_world: MakeWorld) -> tuple[Any, list[Opcode]]:
+    """A client with a tls-crypt-v2 key, a UDP server that asks for it again, and the opcodes that the client sends."""
+    label = "OpenVPN tls-crypt-v2 client key"
+    body = base64.encodebytes(KEY.octets + WRAPPED).decode()
+    pem = f"-----BEGIN {label}-----\n{body}-----END {label}-----\n"
+    world = make_world(f"<tls-crypt-v2>\n{pem}</tls-crypt-v2>", "reneg-sec 100", proto="udp")
+    world.server.static_key = KEY
+    world.server.early_negotiation = bytes.fromhex("000100020001")
+    world.server.restart()
+    take, opcodes = world.server.take, []
+
+    def strip(packet: bytes, now: float) -> list[bytes]:
+        opcodes.append(Opcode(packet[0] >> 3))
+        carries = opcodes[-1] in (Opcode.P_CONTROL_HARD_RESET_CLIENT_V3, Opcode.P_CONTROL_WKC_V1)
+        assert packet.endswith(WRAPPED) is carries
+        assert len(packet) <= 1222, "max-packet-size 1250 counts IP and UDP headers"
+        replies: list[bytes] = take(packet.removesuffix(WRAPPED) if carries else packet, now)
+        return replies
+
+    world.server.take = strip
+    return world, opcodes
+
+
+def test_message_1_carries_the_wrapped_client_key_if_the_server_asks(make_world: MakeWorld) -> None:
+    world, opcodes = v2_world(make_world)
+    world.start()
+    assert world.of(UseKey)
+    assert opcodes[:2] == [Opcode.P_CONTROL_HARD_RESET_CLIENT_V3, Opcode.P_CONTROL_WKC_V1]
+    assert set(opcodes[2:]) == {Opcode.P_CONTROL_V1, Opcode.P_ACK_V1}
+    world.wait(100)
+    assert [used.key_id for used in world.of(UseKey)] == [0, 1], "later keys have a wrapping of their own"
+
+
+def test_message_1_carries_it_again_when_it_was_lost(make_world: MakeWorld) -> None:
+    world, opcodes = v2_world(make_world)
+    lost: list[bytes] = []
+
+    def first_of_each_is_lost(packet: bytes) -> bool:
+        is_first = packet[0] not in (packet[0] for packet in lost)
+        lost.append(packet)
+        return is_first
+
+    world.lose = first_of_each_is_lost
+    world.start()
+    world.wait(10)
+    assert world.of(UseKey)
+    assert opcodes[:2] == [Opcode.P_CONTROL_HARD_RESET_CLIENT_V3, Opcode.P_CONTROL_WKC_V1]
 
 
 def test_a_push_is_asked_for_after_one_second_and_then_every_five(make_world: MakeWorld) -> None:
@@ -272,6 +325,8 @@ def test_a_token_takes_the_passwords_place_from_then_on(make_world: MakeWorld) -
     world.server.greets_again = ["PUSH_REPLY,auth-token TOKEN2"]
     world.wait(3600)
     assert b"\0\x06alice\0\0\x07TOKEN1\0" in world.server.keys[1].heard[0]
+    world.wait(3600)
+    assert len(world.of(UseKey)) == 3
     assert len(world.of(Configured)) == 1, "a later reply brings a token and nothing else"
     world.say("RESTART")
     world.server.restart(b"\x22" * 8)
