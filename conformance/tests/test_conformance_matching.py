@@ -243,7 +243,7 @@ def test_a_record_that_is_not_whole_at_the_end_of_the_step_is_told() -> None:
 
 def test_a_flow_that_the_gateway_resets_takes_the_beginning_of_a_record_with_it() -> None:
     first, second = records(b"one", b"two")
-    actual = [came(first.data[:-1], FLOW), ActualAction("close"), second]
+    actual: list[Actual] = [came(first.data[:-1], FLOW), ActualAction("close"), second]
     far_end = FarEnd(SESSION)
     closed, opened = comparable(actual, step([]), far_end)
     assert closed == ActualAction("close")
