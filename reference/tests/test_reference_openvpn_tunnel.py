@@ -397,6 +397,14 @@ def test_renegotiation_begins_long_before_ids_run_out() -> None:
     assert client.heard.count("renegotiate") == 1
 
 
+def test_a_session_that_ends_between_two_fragments_loses_the_second() -> None:
+    tunnel, client, _ = connected(*KEYS)
+    tunnel._key_in_use.sending.next_packet_id = 0xFEFFFFFF
+    client.outputs = [Failed(rules.S2_HANDSHAKE_FAILED, "no", retry=True)]
+    assert "CloseFlow s2-handshake-failed" in said(tunnel.send(b"first", rules.S14_FORWARD, 1.0))
+    assert said(tunnel.send(b"second", rules.S14_FORWARD, 1.0)) == ["s4-tunnel-down"]
+
+
 def test_leaving_is_the_clients_to_say() -> None:
     tunnel, client, _ = connected(*KEYS)
     client.outputs = [SendExit()]

@@ -191,6 +191,9 @@ class OpenVpnTunnel:
 
     def send(self, octets: bytes, because: Rule, now: float) -> Iterator[Step]:
         """Seal one inner packet and send its record (S24)."""
+        if not self.is_up:  # sending the fragment before this one has ended the session
+            yield changed(rules.S4_TUNNEL_DOWN, length=len(octets))
+            return
         yield self._transmit(self._key_in_use.sending.seal(octets), because)
         if self._client is not None:
             self._client.data_sent(now, len(octets))
