@@ -29,6 +29,7 @@ implementation = Implementation(
         {
             "external.os",
             "session",
+            "ovpn",
             "transport.udp",
             "cipher.aes-256-gcm",
             "cipher.aes-128-gcm",
