@@ -1,6 +1,7 @@
 """Our TCP against the Linux kernel's, frame by frame over a TAP device in a network namespace of its own.
 
-The kernel is the host on the wire; the gateway reads and writes its frames. The namespace belongs to one thread
+The kernel is the host on the wire; the gateway reads and writes its frames. A stock OpenVPN server is met in the same
+way: the gateway is the seed's system, with its own Ethernet, ARP, IPv4 and TCP on both sides. The namespace belongs to one thread
 (``unshare``) and is gone when the thread and its sockets are.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 import os
 import random
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -20,10 +22,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from glassgate.contract import ExternalStack, GatewayConfig, Limits, Port, SeededEntropy, rules
+from glassgate.contract import ExternalStack, GatewayConfig, Limits, Note, Port, Rule, SeededEntropy, rules
 from glassgate.contract.gateway import Transmit
 from glassgate.reference.external import External
 from glassgate.reference.flows import FlowClosed, FlowOctets, FlowOpened, Server
@@ -85,15 +89,19 @@ class Wire:
     deadline: Callable[[], float | None]
     loss: float = 0.0
     random: random.Random = field(default_factory=lambda: random.Random(1))
+    port: Port | None = None
+    """Where the frames belong; None if there is but one port."""
     news: list[object] = field(default_factory=list)
-    frames: int = 0
+    rules: set[Rule] = field(default_factory=set)
+    """Of the notes."""
 
     def put(self, steps: Iterable[object]) -> None:
         for step in steps:
             if isinstance(step, Transmit):
-                self.frames += 1
-                if self.random.random() >= self.loss:
+                if self.port in (None, step.port) and self.random.random() >= self.loss:
                     os.write(self.namespace.tap, step.data)
+            elif isinstance(step, Note):
+                self.rules.add(step.rule)
             elif isinstance(step, FlowOpened | FlowClosed | FlowOctets):
                 self.news.append(step)
 
@@ -131,9 +139,10 @@ def gateway_inside(namespace: Namespace, loss: float = 0.0) -> Wire:
 class Client(threading.Thread):
     """A program of the kernel's host: sends octets to the echo service and reads them back."""
 
-    def __init__(self, octets: bytes) -> None:
+    def __init__(self, octets: bytes, server: str = "10.38.2.1") -> None:
         super().__init__(daemon=True)
         self._octets = octets
+        self._server = server
         self._socket = socket.socket()
         self._socket.settimeout(SECONDS)
         self.got = b""
@@ -141,7 +150,7 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._socket.connect(("10.38.2.1", 7))
+            self._socket.connect((self._server, 7))
             sender = threading.Thread(target=self._send, daemon=True)
             sender.start()
             with self._socket:
@@ -276,5 +285,77 @@ def test_a_flow_that_we_give_up_is_reset_at_the_kernel() -> None:
             connection.recv(1)
         connection.close()
         listener.close()
+
+    in_namespace(story)
+
+
+# ── a stock OpenVPN server, reached over our own stack ───────────────────────────────────────────────────────────────
+
+
+def start_stock_server(directory: Path, proto: str, ca: str, certificate: str, key: str) -> subprocess.Popen[bytes]:
+    """A stock server at 1.2.3.4 in this thread's namespace; it is up when it says so."""
+    for name, text in (("ca", ca), ("crt", certificate), ("key", key)):
+        (directory / name).write_text(text)
+    lines = (
+        "dev tun",
+        f"proto {'tcp-server' if proto == 'tcp' else 'udp'}",
+        "local 1.2.3.4",
+        "server 10.88.0.0 255.255.255.0",
+        "topology subnet",
+        f"ca {directory}/ca",
+        f"cert {directory}/crt",
+        f"key {directory}/key",
+        "dh none",
+    )
+    (directory / "conf").write_text("\n".join(lines) + "\n")
+    program = shutil.which("openvpn", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    assert program, "this test needs the program openvpn (Debian: apt-get install openvpn)"
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen([program, str(directory / "conf")], stdout=log, stderr=subprocess.STDOUT)
+    end = time.monotonic() + 10
+    while b"Initialization Sequence Completed" not in (directory / "log").read_bytes():
+        assert server.poll() is None, (directory / "log").read_text()
+        assert time.monotonic() < end, (directory / "log").read_text()
+        time.sleep(0.05)
+    return server
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_a_stock_server_is_reached_over_our_own_stack_and_its_kernel_reaches_our_echo_through_the_tunnel(
+    proto: str, tmp_path: Path, authority: Any, server_identity: Any, client_identity: Any
+) -> None:
+    ca = authority.identity.pem
+    profile = (
+        f"client\ndev tun\nremote 1.2.3.4 1194 {proto}\nremote-cert-tls server\n<ca>\n{ca}</ca>\n"
+        f"<cert>\n{client_identity.pem}</cert>\n<key>\n{client_identity.key_pem}</key>\n"
+    )
+
+    def story(namespace: Namespace) -> None:
+        for address in ("192.168.1.1/24 dev wire", "1.2.3.4/32 dev lo"):
+            namespace.ip(f"address add {address}")
+        server = start_stock_server(tmp_path, proto, ca, server_identity.pem, server_identity.key_pem)
+        try:
+            gateway = ReferenceGateway(GatewayConfig.from_json({"tunnel": {"ovpn": profile}}), os.urandom)
+            wire = Wire(
+                namespace,
+                lambda frame, now: gateway.receive(Port.EXTERNAL, frame, now),
+                gateway.tick,
+                lambda: gateway.deadline,
+                port=Port.EXTERNAL,
+            )
+            wire.put(gateway.start(time.monotonic()))
+            wire.run(until=lambda: rules.S2_ESTABLISHED in wire.rules)
+
+            sent = random.Random(3).randbytes(200_000)
+            client = Client(sent, "10.88.0.2")
+            client.start()
+            wire.run(until=lambda: not client.is_alive())
+            assert client.error is None
+            assert client.got == sent
+
+            wire.put(gateway.stop(time.monotonic()))
+        finally:
+            server.terminate()
+            server.wait(10)
 
     in_namespace(story)
