@@ -814,6 +814,21 @@ def test_without_nagle_each_text_leaves_at_once() -> None:
     assert [answer.text for answer in segments(end.flush(NOW))] == [b"b"]
 
 
+def test_text_leaves_by_the_rule_of_its_user_and_again_by_that_of_retransmission() -> None:
+    def because(outputs: list[SendSegment | Note]) -> list[Rule]:
+        return [output.because for output in outputs if isinstance(output, SendSegment)]
+
+    end = established()
+    end.write(bytes(1500))
+
+    assert because(end.flush(NOW)) == [rules.L3_ECHO, rules.L3_ECHO]
+    end.tick(NOW + 1)
+    assert because(end.flush(NOW + 1)) == [rules.L3_RETRANSMIT]
+    end.close()
+    end.receive(replace(SEGMENT, acknowledgment_number=OURS + 1500), NOW + 1)
+    assert because(end.flush(NOW + 1)) == [rules.L3_CLOSE]
+
+
 # ── CLOSE and ABORT ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -1064,6 +1079,20 @@ def test_a_closed_window_is_probed_with_one_octet_ever_more_rarely() -> None:
 
     assert times == [1, 3, 7, 15, 31, 63, 123, 183]
     assert end.state is State.ESTABLISHED
+
+
+def test_a_window_that_closes_again_is_probed_from_the_beginning() -> None:
+    end = established(syn_ack=replace(SYN_ACK, window=0))
+    end.write(bytes(2000))
+    end.flush(NOW)
+    for _ in range(3):
+        due, _ = pass_until_due(end)
+        take(end, replace(SEGMENT, window=0), due)
+    take(end, replace(SEGMENT, window=1460), due)
+
+    take(end, replace(SEGMENT, acknowledgment_number=OURS + 1460, window=0), due)
+
+    assert end.deadline == due + end.sending.timeout.seconds
 
 
 def test_a_probe_that_nobody_answers_is_given_up() -> None:

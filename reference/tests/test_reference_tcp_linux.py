@@ -1,8 +1,8 @@
 """Our TCP against the Linux kernel's, frame by frame over a TAP device in a network namespace of its own.
 
 The kernel is the host on the wire; the gateway reads and writes its frames. A stock OpenVPN server is met in the same
-way: the gateway is the seed's system, with its own Ethernet, ARP, IPv4 and TCP on both sides. The namespace belongs to one thread
-(``unshare``) and is gone when the thread and its sockets are.
+way: the gateway is the seed's system, with its own Ethernet, ARP, IPv4 and TCP on both sides. The namespace belongs to
+one thread (``unshare``) and is gone when the thread and its sockets are.
 """
 
 from __future__ import annotations
