@@ -119,12 +119,12 @@ def test_overlaps_are_found_as_a_map_of_octets_finds_them(make, arrivals):
         same = all(held[unit] == unit + 100 * differs for unit in touched)
         if is_discarded:
             expected = "s12-discarded"
+        elif len(touched) == units and same:
+            expected = "s12-duplicate"
         elif is_last and end not in (None, stop):
             expected = "s12-two-ends"
         elif (is_last and max(held, default=-1) >= stop) or (end is not None and stop > end):
             expected = "s12-beyond-end"
-        elif len(touched) == units and same:
-            expected = "s12-duplicate"
         elif touched:
             expected = "s12-overlap"
         else:

@@ -97,7 +97,8 @@ def test_over_udp_each_record_is_a_datagram_without_length(make):
     world.inside(make.udp(HOST, "8.8.8.8", 1, 2, bytes(1000)))
     datagrams = [effect.data for effect in world.effects if getattr(effect, "port", None) == "flow"]
     assert [datagram[:8] for datagram in datagrams] == [b"\x48\0\0\0\0\0\0\1", b"\x48\0\0\0\0\0\0\2"]
-    assert world.flow(b"").effects == []
+    assert world.flow(b"").fates == ["s26-too-short"]
+    assert world.is_silent
 
 
 def test_a_replayed_record_is_fatal(make):

@@ -238,11 +238,13 @@ class Reassembly:
         if datagram.is_discarded:
             return rules.S12_DISCARDED
         end = offset + len(piece)
+        overlap = datagram.overlap(offset, piece)
+        if overlap is rules.S12_DUPLICATE:
+            return overlap
         if is_last and datagram.end not in (NO_END, end):
             return rules.S12_TWO_ENDS
         if (is_last and datagram.held_end > end) or (datagram.end != NO_END and end > datagram.end):
             return rules.S12_BEYOND_END
-        overlap = datagram.overlap(offset, piece)
         if overlap is not None:
             return overlap
         if len(datagram.starts) >= self._limits.reassembly_fragments:

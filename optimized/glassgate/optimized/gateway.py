@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from glassgate.contract import Effect, Entropy, FlowEvent, GatewayConfig, Port
+from glassgate.contract import Effect, Entropy, FlowEvent, GatewayConfig, Port, rules
 from glassgate.optimized.addresses import Addresses
 from glassgate.optimized.arp import Arp
 from glassgate.optimized.buffers import Buffer, Outgoing, WorkBuffer
@@ -77,14 +77,14 @@ class BatchGateway:
         return is_full
 
     def receive_datagram(self, datagram: Buffer, now: float) -> None:
-        """Take one datagram of a tunnel over UDP: one record (empty ones are ignored)."""
+        """Take one datagram of a tunnel over UDP: one record."""
         if now >= self.deadline:
             self.tick(now)
         length = len(datagram)
         if self.tunnel.flow is not Flow.OPEN:
             return self.tunnel.refuse_late(length)
         if not length:
-            return None
+            return self.tunnel.refuse_record(rules.S26_TOO_SHORT, 0, 0, now)
         self._datagram[0:length] = datagram
         self.forwarding.receive_record(self._datagram, memoryview(self._datagram), 0, length, now)
         return self.tunnel.report(now)
