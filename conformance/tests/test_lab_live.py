@@ -84,6 +84,16 @@ def test_every_kind_of_tunnel_can_be_tried(directory: Path) -> None:
     assert "4 passed" in done.stdout  # two transports, two versions of TLS
 
 
+def test_what_goes_wrong_is_survived_or_told(directory: Path) -> None:
+    survived = lab("faults", "--gateway", "reference", "--only", "server closes")
+    told = lab("faults", "--gateway", "reference", "--only", "wrong password")
+
+    assert survived.returncode == 0, survived.stdout + survived.stderr
+    assert "both hashes equal" in survived.stdout
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "AUTH_FAILED" in told.stdout
+
+
 def test_captures_hold_both_sides_of_the_gateway(directory: Path, tmp_path: Path) -> None:
     captures = tmp_path / "captures"
 
@@ -101,7 +111,9 @@ def test_a_gateway_that_does_not_start_fails_the_run_and_its_log_is_shown(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Lab.create(GatewayKind.REFERENCE, owned=True)
-    monkeypatch.setattr(network, "gateway_command", lambda kind, path: ["sh", "-c", "echo no key >&2; exit 3"])
+    monkeypatch.setattr(
+        network, "gateway_command", lambda kind, path, own_stack: ["sh", "-c", "echo no key >&2; exit 3"]
+    )
     made.build()
     made.start_tunnel(TunnelOptions())
     results = list(checks.results(checks.Run(made, 1000, 1)))

@@ -54,12 +54,20 @@ def test_interfaces_are_born_inside_the_namespaces_of_the_lab() -> None:
 
 
 def test_the_gateways_kernel_has_no_address_inside() -> None:
-    commands = topology.address_commands(topology.GATEWAY)
+    commands = topology.address_commands(topology.GATEWAY, own_stack=False)
 
     assert "address add 192.168.1.5/24 dev external" in commands
     assert "route add default via 192.168.1.1" in commands
     assert commands.count("address add") == 1
     assert "link set internal up" in commands
+
+
+def test_with_its_own_stack_the_gateways_kernel_has_no_address_at_all() -> None:
+    commands = topology.address_commands(topology.GATEWAY, own_stack=True)
+
+    assert "address add" not in commands
+    assert "route add" not in commands
+    assert "link set external up" in commands
 
 
 def test_the_gateways_kernel_stays_out_of_the_way_of_a_gateway_program() -> None:

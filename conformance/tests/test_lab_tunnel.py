@@ -126,7 +126,7 @@ def test_the_matrix_holds_every_product_once() -> None:
 
 @pytest.mark.parametrize("kind", [GatewayKind.REFERENCE, GatewayKind.OPTIMIZED])
 def test_a_gateway_of_this_project_is_a_module(kind: GatewayKind) -> None:
-    command = gateway_command(kind, Path("/lab/client.ovpn"))
+    command = gateway_command(kind, Path("/lab/client.ovpn"), own_stack=False)
 
     assert command == [
         *(sys.executable, "-m", f"glassgate.{kind.value}", "/lab/client.ovpn"),
@@ -134,7 +134,13 @@ def test_a_gateway_of_this_project_is_a_module(kind: GatewayKind) -> None:
     ]
 
 
+def test_a_gateway_with_its_own_stack_gets_the_interface() -> None:
+    command = gateway_command(GatewayKind.REFERENCE, Path("/lab/client.ovpn"), own_stack=True)
+
+    assert command[-4:] == ["--internal", "internal", "--external", "external"]
+
+
 def test_the_baseline_is_the_stock_client() -> None:
-    command = gateway_command(GatewayKind.OPENVPN, Path("/lab/client.ovpn"))
+    command = gateway_command(GatewayKind.OPENVPN, Path("/lab/client.ovpn"), own_stack=False)
 
     assert command[:3] == ["openvpn", "--config", "/lab/client.ovpn"]

@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec, TextIO
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glassgate.conformance.lab import checks, faults, matrix, network, programs, report, state, topology
-from glassgate.conformance.lab.checks import Result, Run, Verdict
+from glassgate.conformance.lab.checks import Check, Result, Run, Verdict
 from glassgate.conformance.lab.errors import EXIT_FAILED, EXIT_UNUSABLE, Interrupted, LabError
 from glassgate.conformance.lab.network import Lab
 from glassgate.conformance.lab.signals import interruptible, undisturbed
@@ -33,6 +33,11 @@ GATEWAY_OPTION = click.option(
     type=click.Choice([kind.value for kind in GatewayKind]),
     help="Which gateway; openvpn is the stock client with the kernel forwarding: the baseline.",
 )  # fmt: skip
+EXTERNAL_OPTION = click.option(
+    "--external", default="os", show_default=True, type=click.Choice(["os", "stack"]),
+    help="The gateway's transport outside: the operating system's, or its own stack.",
+)  # fmt: skip
+ONLY_OPTION = click.option("--only", default="", metavar="TEXT", help="Only those whose title holds TEXT.")
 TIMEOUT_OPTION = click.option(
     "--timeout", default=600, show_default=True, type=click.IntRange(10, 7200), help="Seconds for all of it.",
 )  # fmt: skip
@@ -69,13 +74,16 @@ def lab() -> None:
 
 @lab.command()
 @GATEWAY_OPTION
+@EXTERNAL_OPTION
 @PCAP_OPTION
 @click.option("--size", default=4, show_default=True, type=click.IntRange(1, 1000), help="Size of the files, in MB.")
 @click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="Time of each iperf3 run.")
 @TIMEOUT_OPTION
 @JSON_OPTION
 @_with_clear_errors
-def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: int, json_file: TextIO | None) -> int:
+def run(
+    gateway: str, external: str, captures: Path | None, size: int, seconds: int, timeout: int, json_file: TextIO | None
+) -> int:
     """Build the lab, run the checks through a gateway, print what was measured, take it down."""
 
     def measure(made: Lab) -> Iterator[Result]:
@@ -84,37 +92,50 @@ def run(gateway: str, captures: Path | None, size: int, seconds: int, timeout: i
         made.start_tunnel(TunnelOptions())
         return checks.results(task)
 
-    return _work(gateway, measure, captures, timeout, json_file)
+    return _work(gateway, external, measure, captures, timeout, json_file)
 
 
 @lab.command(name="matrix")
 @GATEWAY_OPTION
-@click.option("--only", default="", metavar="TEXT", help="Only tunnels whose title holds TEXT: 'udp tls-crypt'.")
+@EXTERNAL_OPTION
+@ONLY_OPTION
 @PCAP_OPTION
 @TIMEOUT_OPTION
 @JSON_OPTION
 @_with_clear_errors
-def matrix_command(gateway: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None) -> int:
+def matrix_command(
+    gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
+) -> int:
     """Bring up every kind of tunnel in turn: transports, control channels, ciphers, versions of TLS."""
-    chosen = [options for options in matrix.TUNNELS if only in options.title]
-    if not chosen:
-        raise LabError(f"no tunnel's title holds {only!r}; the first title is {matrix.TUNNELS[0].title!r}")
-    return _work(gateway, lambda made: matrix.results(Run(made, MEGABYTE, 1), chosen), captures, timeout, json_file)
+    return _work(gateway, external, _each(matrix.CHECKS, only), captures, timeout, json_file)
 
 
 @lab.command(name="faults")
 @GATEWAY_OPTION
+@EXTERNAL_OPTION
+@ONLY_OPTION
 @PCAP_OPTION
 @TIMEOUT_OPTION
 @JSON_OPTION
 @_with_clear_errors
-def faults_command(gateway: str, captures: Path | None, timeout: int, json_file: TextIO | None) -> int:
+def faults_command(
+    gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
+) -> int:
     """Break things under traffic, and give the gateway wrong keys: nothing may be lost, nothing let in."""
-    return _work(gateway, lambda made: faults.results(Run(made, MEGABYTE, 1)), captures, timeout, json_file)
+    return _work(gateway, external, _each(faults.CHECKS, only), captures, timeout, json_file)
+
+
+def _each(listed: Sequence[Check], only: str) -> Callable[[Lab], Iterator[Result]]:
+    """Those checks whose title holds a text: each makes and ends its own tunnel."""
+    chosen = [check for check in listed if only in check.title]
+    if not chosen:
+        raise LabError(f"no title holds {only!r}; the first is {listed[0].title!r}")
+    return lambda made: (checks.execute(Run(made, MEGABYTE, 1), check) for check in chosen)
 
 
 def _work(
     gateway: str,
+    external: str,
     measure: Callable[[Lab], Iterator[Result]],
     captures: Path | None,
     timeout: int,
@@ -127,7 +148,7 @@ def _work(
     results: list[Result] = []
     start = time.monotonic()
     try:
-        with interruptible(timeout), _temporary_lab(GatewayKind(gateway)) as made:
+        with interruptible(timeout), _temporary_lab(GatewayKind(gateway), external) as made:
             _measure_all(made, measure, captures, results)
     except Interrupted as interrupted:
         click.echo(f"glassgate: lab: {interrupted.reason}; the lab is taken down", err=True)
@@ -178,11 +199,11 @@ def _capture(made: Lab, directory: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_lab(kind: GatewayKind) -> Iterator[Lab]:
+def _temporary_lab(kind: GatewayKind, external: str) -> Iterator[Lab]:
     """A lab that is taken down whatever happens within."""
     made: Lab | None = None
     try:
-        made = Lab.create(kind, owned=True)
+        made = Lab.create(kind, owned=True, own_stack=external == "stack")
         yield made
     except LabError:
         if made is not None:
@@ -206,16 +227,17 @@ def _take_down(made: Lab) -> bool:
 
 @lab.command()
 @GATEWAY_OPTION
+@EXTERNAL_OPTION
 @PCAP_OPTION
 @_with_clear_errors
-def up(gateway: str, captures: Path | None) -> int:
+def up(gateway: str, external: str, captures: Path | None) -> int:
     """Build the lab and leave it: for `lab shell`, until `lab down`."""
     _make_directory(captures)
     made: Lab | None = None
     is_up = False
     try:
         with interruptible(UP_SECONDS):
-            made = Lab.create(GatewayKind(gateway), owned=False)
+            made = Lab.create(GatewayKind(gateway), owned=False, own_stack=external == "stack")
             made.build()
             _capture(made, captures)
             made.start_tunnel(TunnelOptions())

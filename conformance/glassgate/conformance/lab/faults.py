@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
 from glassgate.conformance.lab import checks, probes, programs
-from glassgate.conformance.lab.checks import Check, Result, Run
+from glassgate.conformance.lab.checks import Check, Run
 from glassgate.conformance.lab.errors import CheckFailed
 from glassgate.conformance.lab.network import Lab
 from glassgate.conformance.lab.pki import Authority, static_key
@@ -31,6 +31,8 @@ TRAFFIC_RATE = 250_000
 """Octets a second, each way: slow enough to be in the middle of things for all of TRAFFIC_SECONDS."""
 RECOVERY_SECONDS = 90
 STOCK_STATUS = "so the stock client ends when its password is refused"
+TELLING = re.compile(r"WARNING|ERROR|TLS Error|reset|AUTH_FAILED|reason=")
+"""How a line of the log looks that tells a reason: of a gateway of this project, or of the stock client."""
 EXPIRED_SINCE = timedelta(days=2)
 REFUSAL_SECONDS = 6
 """How long a gateway that cannot connect is watched."""
@@ -54,14 +56,6 @@ class Mistake:
     title: str
     spoil: Callable[[Secrets], Secrets]
     options: TunnelOptions = TunnelOptions()
-
-
-def results(run: Run) -> Iterator[Result]:
-    """Each fault and each mistake with a tunnel of its own."""
-    for fault in FAULTS:
-        yield checks.execute(run, Check(fault.title, partial(_suffer, fault)))
-    for mistake in MISTAKES:
-        yield checks.execute(run, Check(mistake.title, partial(_be_refused, mistake), STOCK_STATUS))
 
 
 # ── faults ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,7 +133,7 @@ def _be_refused(mistake: Mistake, run: Run) -> str:
             if probes.ping(lab, HOST5, FAR_ADDRESS, count=1).received:
                 raise CheckFailed("the tunnel came up all the same")
         status = lab.exit_status(GATEWAY)
-        said, words = lab.log(GATEWAY), lab.last_words(GATEWAY)
+        said, words = lab.log(GATEWAY), reason(lab.log(GATEWAY))
     finally:
         lab.stop_tunnel()
     if "Traceback" in said:
@@ -147,6 +141,13 @@ def _be_refused(mistake: Mistake, run: Run) -> str:
     if status == 0:
         raise CheckFailed(f"status 0, as if all were well: {words}")
     return f"{'tries again' if status is None else f'status {status}'}: {words}"
+
+
+def reason(log: str) -> str:
+    """The last line of a gateway's log that says what is wrong; the last of all if none does."""
+    lines = log.strip().splitlines() or ["it said nothing"]
+    telling = [line for line in lines if TELLING.search(line)]
+    return (telling or lines)[-1]
 
 
 def _expired(keys: Secrets) -> Secrets:
@@ -166,3 +167,9 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("wrong password", lambda keys: replace(keys, user=("lab", "sesame")), TunnelOptions(password=True)),
 )
 """Each must keep the tunnel down, and be told."""
+
+CHECKS: tuple[Check, ...] = (
+    *(Check(fault.title, partial(_suffer, fault)) for fault in FAULTS),
+    *(Check(mistake.title, partial(_be_refused, mistake), STOCK_STATUS) for mistake in MISTAKES),
+)
+"""Each with a tunnel of its own."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Literal
 
 from glassgate.conformance.lab import checks, probes
-from glassgate.conformance.lab.checks import Check, Result, Run
+from glassgate.conformance.lab.checks import Check, Run
 from glassgate.conformance.lab.errors import CheckFailed
 from glassgate.conformance.lab.topology import FAR_ADDRESS, GATEWAY, HOST5, SERVER
 from glassgate.conformance.lab.tunnel import Control, TunnelOptions
@@ -25,30 +25,19 @@ TUNNELS: tuple[TunnelOptions, ...] = tuple(
 """Transports, wrappings of the control channel, ciphers of the data channel, versions of TLS: all of their products."""
 
 
-def results(run: Run, tunnels: Sequence[TunnelOptions]) -> Iterator[Result]:
-    """Bring up each tunnel in turn between the same two networks."""
-    for options in tunnels:
-        yield checks.execute(run, Check(options.title, _Trial(options), requires=_capabilities(options)))
-
-
-class _Trial:
+def _try(options: TunnelOptions, run: Run) -> str:
     """One tunnel: up, a ping, a stream of octets both ways, down."""
-
-    def __init__(self, options: TunnelOptions) -> None:
-        self._options = options
-
-    def __call__(self, run: Run) -> str:
-        try:
-            run.lab.start_tunnel(self._options)
-            up = checks.tunnel_comes_up(run)
-            agreed = agreement(run.lab.log(SERVER)).demand(self._options)
-            answer = probes.ping(run.lab, HOST5, FAR_ADDRESS, count=2).demand()
-            checks.tcp_echo(FAR_ADDRESS)(run)
-        except CheckFailed as failure:
-            raise CheckFailed(f"{failure}; gateway: {run.lab.last_words(GATEWAY)}") from None
-        finally:
-            run.lab.stop_tunnel()
-        return f"up in {up.split()[0]} s, {agreed}, ping {answer.round_trip_ms} ms, TCP echo equal"
+    try:
+        run.lab.start_tunnel(options)
+        up = checks.tunnel_comes_up(run)
+        agreed = agreement(run.lab.log(SERVER)).demand(options)
+        answer = probes.ping(run.lab, HOST5, FAR_ADDRESS, count=2).demand()
+        checks.tcp_echo(FAR_ADDRESS)(run)
+    except CheckFailed as failure:
+        raise CheckFailed(f"{failure}; gateway: {run.lab.last_words(GATEWAY)}") from None
+    finally:
+        run.lab.stop_tunnel()
+    return f"up in {up.split()[0]} s, {agreed}, ping {answer.round_trip_ms} ms, TCP echo equal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +71,9 @@ def agreement(server_log: str) -> Agreement:
 def _capabilities(options: TunnelOptions) -> tuple[str, ...]:
     transport = ("transport.udp",) if options.transport == "udp" else ()
     return (*transport, f"cipher.{options.cipher.lower()}")
+
+
+CHECKS: tuple[Check, ...] = tuple(
+    Check(options.title, partial(_try, options), requires=_capabilities(options)) for options in TUNNELS
+)
+"""One for each tunnel."""

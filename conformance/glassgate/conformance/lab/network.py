@@ -43,8 +43,10 @@ SERVER_READY = "Initialization Sequence Completed"
 class Lab:
     """One lab of this machine. Made by ``create`` or found by its state; ``down`` works at any moment."""
 
-    def __init__(self, lab_state: LabState) -> None:
+    def __init__(self, lab_state: LabState, *, own_stack: bool = False) -> None:
         self.state = lab_state
+        self.own_stack = own_stack
+        """Whether the gateway program has its own stack outside, rather than the kernel's TCP or UDP."""
         self.options = TunnelOptions()
         """The tunnel that was started last."""
         self.gateway_started = 0.0
@@ -52,10 +54,16 @@ class Lab:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
-    def create(cls, kind: GatewayKind, *, owned: bool) -> Lab:
-        """Begin a lab; nothing but its directory exists yet. An owned one goes down with the calling process."""
+    def create(cls, kind: GatewayKind, *, owned: bool, own_stack: bool = False) -> Lab:
+        """Begin a lab; nothing but its directory exists yet. An owned one goes down with the calling process.
+
+        Raises:
+            LabError: that gateway has no stack of its own, or the runtime directory cannot be used.
+        """
+        if own_stack and kind.is_kernel:
+            raise LabError(f"the {kind} gateway has no stack of its own outside")
         owner = ProcessRecord.of("lab run", os.getpid()) if owned else None
-        return cls(state.create(kind.value, owner))
+        return cls(state.create(kind.value, owner), own_stack=own_stack)
 
     # ── up ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -88,7 +96,8 @@ class Lab:
         self._write_files(options, spoil)
         self.start_server()
         self.gateway_started = time.monotonic()
-        self.spawn(topology.GATEWAY, topology.GATEWAY, gateway_command(self.kind, self.directory / "client.ovpn"))
+        command = gateway_command(self.kind, self.directory / "client.ovpn", own_stack=self.own_stack)
+        self.spawn(topology.GATEWAY, topology.GATEWAY, command)
 
     def stop_tunnel(self) -> None:
         """End the gateway, then the server: others can be started."""
@@ -109,7 +118,9 @@ class Lab:
         writes += [f"ethtool -K {end.interface} {offloads} > /dev/null" for end in topology.ends(host)]
         programs.demand(self.command(host, ["sh", "-ec", "\n".join(writes)]))
         namespace = self.state.namespace(host)
-        programs.demand(["ip", "-n", namespace, "-batch", "-"], given=topology.address_commands(host))
+        programs.demand(
+            ["ip", "-n", namespace, "-batch", "-"], given=topology.address_commands(host, own_stack=self.own_stack)
+        )
         if host == topology.GATEWAY and kind.is_kernel:
             address = f"{topology.INTERNAL_ADDRESS}/24"
             programs.demand(["ip", "-n", namespace, "address", "add", address, "dev", topology.INTERNAL_INTERFACE])

@@ -97,18 +97,22 @@ def cable_commands(prefix: str) -> str:
     )
 
 
-def address_commands(host: str) -> str:
-    """A batch for ``ip`` in the namespace of a host: its interfaces up, its addresses, its default route."""
+def address_commands(host: str, *, own_stack: bool) -> str:
+    """A batch for ``ip`` in the namespace of a host: its interfaces up, its addresses, its default route.
+
+    ``own_stack`` says that the gateway program has a stack of its own outside, too: its kernel then has no address.
+    """
     lines = ["link set lo up"]
+    has_addresses = not (host == GATEWAY and own_stack)
     if host == SWITCH:
         lines += ["link add bridge type bridge stp_state 0 forward_delay 0 mcast_snooping 0", "link set bridge up"]
     for end in ends(host):
-        if end.address is not None:
+        if end.address is not None and has_addresses:
             lines.append(f"address add {end.address} dev {end.interface}")
         if host == SWITCH:
             lines.append(f"link set {end.interface} master bridge")
         lines.append(f"link set {end.interface} up")
-    if host in DEFAULT_ROUTES:
+    if host in DEFAULT_ROUTES and has_addresses:
         lines.append(f"route add default via {DEFAULT_ROUTES[host]}")
     return "\n".join(lines) + "\n"
 

@@ -17,6 +17,7 @@ from typing import Literal
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.pki import CLIENT_NAME, Authority, Credential, static_key
 from glassgate.conformance.lab.topology import (
+    EXTERNAL_INTERFACE,
     INTERNAL_INTERFACE,
     SERVER_ADDRESS,
     TUNNEL_CLIENT_ADDRESS,
@@ -171,12 +172,12 @@ verb 3
 {_inline(keys, keys.client)}{user}{_wrapping(options.control, keys.client_wrapping, direction=1)}"""
 
 
-def gateway_command(kind: GatewayKind, configuration: Path) -> list[str]:
+def gateway_command(kind: GatewayKind, configuration: Path, *, own_stack: bool) -> list[str]:
     """How the gateway is started, inside its namespace."""
     if kind is GatewayKind.OPENVPN:
         # The gateway sends into the tunnel whatever is not its own network (S14); a kernel needs routes for that.
         return ["openvpn", "--config", str(configuration), "--disable-dco", "--redirect-gateway", "def1"]
-    interfaces = ["--internal", INTERNAL_INTERFACE, "--external", "os"]
+    interfaces = ["--internal", INTERNAL_INTERFACE, "--external", EXTERNAL_INTERFACE if own_stack else "os"]
     return [sys.executable, "-m", f"glassgate.{kind}", str(configuration), *interfaces]
 
 
