@@ -593,6 +593,39 @@ category.vector(
 )
 
 category.invalid(
+    "reasm-two-timeouts-in-order",
+    "Two datagrams whose time is over by one late tick: the errors leave in the order of their ends",
+    rules.S12_TIMEOUT,
+    source="RFC 1122 3.3.2",
+    steps=[
+        introduces(HOST),
+        host_sends(late := FIRST.but(identification=2)).at(4.0).silence(),
+        host_sends(later := FIRST.but(identification=1)).at(5.0).silence(),
+        time_passes(80.0).expect(
+            to_host(error_to(HOST.address, icmp_error(11, 1, late))),
+            to_host(error_to(HOST.address, icmp_error(11, 1, later))),
+        ),
+        fence_local(),
+    ],
+)
+
+category.invalid(
+    "reasm-timeout-rate",
+    "Errors about timeouts come out of the same bucket as all others",
+    rules.S20_RATE,
+    rules.S12_TIMEOUT,
+    source="RFC 1812 4.3.2.8",
+    config={"limits": {"icmp_burst": 1, "icmp_rate": 1}},
+    steps=[
+        introduces(HOST),
+        host_sends(FIRST.but(identification=1)).at(4.0).silence(),
+        host_sends(FIRST.but(identification=2)).at(4.1).silence(),
+        time_passes(65.0).expect(to_host(error_to(HOST.address, icmp_error(11, 1, FIRST.but(identification=1))))),
+        fence_local(),
+    ],
+)
+
+category.invalid(
     "reasm-timeout-out-of-the-tunnel",
     "The error about fragments out of the tunnel goes back into it, from the tunnel address",
     rules.S12_TIMEOUT,
@@ -698,18 +731,86 @@ category.invalid(
 
 category.invalid(
     "reasm-octet-limit",
-    "With room for 60 octets a third datagram of 24 pushes out the oldest",
+    "With room for 70 octets a third datagram of 24 pushes out the oldest; the others complete",
     rules.S12_OCTET_LIMIT,
     source="RFC 1122 3.3.2",
-    config={"limits": {"reassembly_octets": 60}},
+    config={"limits": {"reassembly_octets": 70}},
     steps=[
         introduces(HOST),
         host_sends(_of(1).piece(0, 24, more=True)).silence(),
         host_sends(_of(2).piece(0, 24, more=True)).silence(),
         host_sends(_of(3).piece(0, 24, more=True)).silence(),
-        host_sends(_of(3).piece(24, 34, more=False)).expect(ANSWER),
         host_sends(_of(1).piece(24, 34, more=False)).silence(),
+        host_sends(_of(2).piece(24, 34, more=False)).expect(ANSWER),
+        host_sends(_of(3).piece(24, 34, more=False)).expect(ANSWER),
         fence_local(),
+    ],
+)
+
+category.vector(
+    "reasm-octet-limit-reached",
+    "Exactly as many octets as there is room for push nothing out: 24 and 24, then 10",
+    rules.S12_OCTET_LIMIT,
+    rules.S12_COMPLETE,
+    source="RFC 1122 3.3.2",
+    config={"limits": {"reassembly_octets": 58}},
+    steps=[
+        introduces(HOST),
+        host_sends(_of(1).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).piece(24, 34, more=False)).expect(ANSWER),
+        host_sends(_of(1).piece(24, 34, more=False)).expect(ANSWER),
+    ],
+)
+
+category.invalid(
+    "reasm-octet-limit-freed-by-discard",
+    "A discarded datagram holds no octets: others find room where it was",
+    rules.S12_OCTET_LIMIT,
+    rules.S12_OVERLAP,
+    source="RFC 1122 3.3.2",
+    config={"limits": {"reassembly_octets": 58}},
+    steps=[
+        introduces(HOST),
+        host_sends(_of(1).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).piece(16, 32, more=True)).silence(),
+        host_sends(_of(3).piece(0, 24, more=True)).silence(),
+        host_sends(_of(1).piece(24, 34, more=False)).expect(ANSWER),
+        host_sends(_of(3).piece(24, 34, more=False)).expect(ANSWER),
+        fence_local(),
+    ],
+)
+
+category.invalid(
+    "reasm-octet-limit-under-one-fragment",
+    "A fragment larger than all the room there is is dropped and pushes nobody out",
+    rules.S12_OCTET_LIMIT,
+    source="RFC 1122 3.3.2",
+    config={"limits": {"reassembly_octets": 40}},
+    steps=[
+        introduces(HOST),
+        host_sends(_of(1).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).but(payload=raw(1, bytes(48)), more_fragments=True)).silence(),
+        host_sends(_of(1).piece(24, 34, more=False)).expect(ANSWER),
+        fence_local(),
+    ],
+)
+
+category.vector(
+    "reasm-context-limit-same-datagram",
+    "A further fragment of a datagram that is held needs no new place: nobody gives way",
+    rules.S12_CONTEXT_LIMIT,
+    rules.S12_COMPLETE,
+    source="RFC 1122 3.3.2",
+    config={"limits": {"reassembly_contexts": 2}},
+    steps=[
+        introduces(HOST),
+        host_sends(_of(1).piece(0, 16, more=True)).silence(),
+        host_sends(_of(2).piece(0, 16, more=True)).silence(),
+        host_sends(_of(2).piece(16, 24, more=True)).silence(),
+        host_sends(_of(1).piece(16, 34, more=False)).expect(ANSWER),
+        host_sends(_of(2).piece(24, 34, more=False)).expect(ANSWER),
     ],
 )
 

@@ -476,6 +476,50 @@ category.vector(
 )
 
 category.vector(
+    "ret-refresh-from-1140-seconds",
+    "An entry of exactly 1140 s is old enough to be probed",
+    rules.S31_REFRESH,
+    source="RFC 1122 2.3.2.1",
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST).at(3.0),
+        far_end_sends(one := to_station(HOST, 1)).at(1142.75).expect(arrived(one)),
+        used_late(to_station(HOST, 2), 1143.0),
+    ],
+)
+
+category.vector(
+    "ret-refresh-by-new-hardware",
+    "The answer to a probe gives another hardware address: the next packet goes there",
+    rules.S31_REFRESH,
+    rules.S8_LEARN,
+    source="RFC 1122 2.3.2.1; RFC 826",
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST).at(3.0),
+        used_late(to_station(HOST, 1), 1160.0),
+        answers(moved := Station(HOST.address, "02:00:00:00:be:ef")).at(1160.1),
+        far_end_sends(two := to_station(HOST, 2)).at(1250.0).expect(arrived(two, moved)),
+    ],
+)
+
+category.vector(
+    "ret-refresh-again-after-renewal",
+    "An entry that was probed and confirmed is probed again when it is old again",
+    rules.S31_REFRESH,
+    source="RFC 1122 2.3.2.1",
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST).at(3.0),
+        used_late(to_station(HOST, 1), 1150.0),
+        used_late(to_station(HOST, 2), 1151.0),
+        used_late(to_station(HOST, 3), 1152.0),
+        answers(HOST).at(1152.5),
+        used_late(to_station(HOST, 4), 2300.0),
+    ],
+)
+
+category.vector(
     "ret-refresh-at-most-one-a-second",
     "While it is not confirmed, an entry in use is probed once a second and three times in all",
     rules.S31_REFRESH,
@@ -538,5 +582,119 @@ category.vector(
         far_end_sends(two := to_station(HOST, 2)).expect(arrived(two)),
         far_end_sends(three := to_station(STRANGER, 3)).expect(arrived(three, STRANGER)),
         far_end_sends(to_station(NEIGHBOUR, 4)).expect(asks_for(NEIGHBOUR.address)),
+    ],
+)
+
+category.vector(
+    "ret-table-full-known-host-again",
+    "A host that is in the full table already needs no new place: nobody gives way to it",
+    rules.S31_TABLE_FULL,
+    rules.S8_LEARN,
+    source="RFC 1122 2.3.2.1; RFC 826",
+    config={"limits": {"arp_neighbours": 2}},
+    steps=[
+        introduces(HOST),
+        introduces(NEIGHBOUR),
+        introduces(NEIGHBOUR),
+        introduces(HOST),
+        far_end_sends(one := to_station(HOST, 1)).expect(arrived(one)),
+        far_end_sends(two := to_station(NEIGHBOUR, 2)).expect(arrived(two, NEIGHBOUR)),
+    ],
+)
+
+category.vector(
+    "ret-table-full-of-waiting",
+    "A neighbour that is waited for gives way too, with its packets: its late reply releases nothing",
+    rules.S31_TABLE_FULL,
+    rules.S31_ASK,
+    source="RFC 1122 2.3.2.1",
+    config={"limits": {"arp_neighbours": 1}},
+    steps=[
+        far_end_sends(to_station(HOST, 1)).at(4.0).expect(ASK),
+        far_end_sends(two := to_station(NEIGHBOUR, 2)).at(4.1).expect(asks_for(NEIGHBOUR.address)),
+        answers(NEIGHBOUR, arrived(two, NEIGHBOUR)).at(4.2),
+        answers(HOST).at(4.3),
+        time_passes(10.0).silence(),
+        fence_for_host(),
+    ],
+)
+
+category.vector(
+    "ret-retries-in-order-of-time",
+    "Two neighbours are due by one late tick: who was asked first is asked again first",
+    rules.S31_RETRY,
+    source="RFC 1122 2.3.2.1",
+    steps=[
+        far_end_sends(six := to_station(NEIGHBOUR, 1)).at(4.0).expect(asks_for(NEIGHBOUR.address)),
+        far_end_sends(five := to_station(HOST, 2)).at(4.2).expect(ASK),
+        time_passes(5.5).expect(asks_for(NEIGHBOUR.address), ASK),
+        answers(HOST, arrived(five)),
+        answers(NEIGHBOUR, arrived(six, NEIGHBOUR)),
+    ],
+)
+
+category.invalid(
+    "ret-give-up-two-neighbours",
+    "A far host that waits for two neighbours in vain is told about each",
+    rules.S31_GIVE_UP,
+    source="RFC 1812 5.2.7.1",
+    steps=[
+        far_end_sends(six := to_station(NEIGHBOUR, 1)).at(4.0).expect(asks_for(NEIGHBOUR.address)),
+        far_end_sends(five := to_station(HOST, 2)).at(4.0).expect(ASK),
+        time_passes(5.0).expect(asks_for(NEIGHBOUR.address), ASK),
+        time_passes(6.0).expect(asks_for(NEIGHBOUR.address), ASK),
+        time_passes(7.0).expect(unreachable(six), unreachable(five)),
+        fence_from_tunnel(),
+    ],
+)
+
+category.invalid(
+    "ret-give-up-fragments",
+    "A packet that was cut for the internal MTU and waited in vain draws one error, about the packet as received",
+    rules.S31_GIVE_UP,
+    rules.S32_INTERNAL_MTU,
+    rules.S20_QUOTE,
+    source="RFC 1812 5.2.7.1, 4.3.2.3",
+    config={"internal": {"mtu": 576}},
+    steps=[
+        far_end_sends(big := to_station(payload=udp(53, 5000, bytes(1000)))).at(4.0).expect(ASK),
+        time_passes(5.0).expect(ASK),
+        time_passes(6.0).expect(ASK),
+        time_passes(7.0).expect(unreachable(big)),
+        fence_from_tunnel(),
+    ],
+)
+
+category.invalid(
+    "ret-negative-fragments",
+    "During the negative second a packet that must be cut draws one error, not one a fragment",
+    rules.S31_NEGATIVE,
+    rules.S32_INTERNAL_MTU,
+    source="RFC 1812 5.2.7.1; RFC 1122 2.3.2.1",
+    config={"internal": {"mtu": 576}},
+    steps=[
+        far_end_sends(one := to_station(HOST, 1)).at(4.0).expect(ASK),
+        time_passes(5.0).expect(ASK),
+        time_passes(6.0).expect(ASK),
+        time_passes(7.0).expect(unreachable(one)),
+        far_end_sends(big := to_station(payload=udp(53, 5000, bytes(1000)))).at(7.5).expect(unreachable(big)),
+        fence_from_tunnel(),
+    ],
+)
+
+category.invalid(
+    "ret-give-up-rate",
+    "Errors about silent neighbours come out of the same bucket as all others",
+    rules.S20_RATE,
+    rules.S31_GIVE_UP,
+    source="RFC 1812 4.3.2.8",
+    config={"limits": {"icmp_burst": 1, "icmp_rate": 1}},
+    steps=[
+        far_end_sends(one := to_station(HOST, 1)).at(4.0).expect(ASK),
+        far_end_sends(to_station(HOST, 2, source="203.0.113.5")).at(4.1).silence(),
+        time_passes(5.0).expect(ASK),
+        time_passes(6.0).expect(ASK),
+        time_passes(7.0).expect(unreachable(one)),
+        fence_from_tunnel(),
     ],
 )

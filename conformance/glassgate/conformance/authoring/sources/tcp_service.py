@@ -230,7 +230,7 @@ category.invalid(
 category.invalid(
     "tcp-handshake-reset",
     "A reset in SYN-RECEIVED returns to LISTEN without a word: the acknowledgement that comes late is reset",
-    rules.L3_RETURN_TO_LISTEN,
+    rules.L3_RESET,
     rules.L3_LISTEN_ACK,
     source="RFC 9293 3.10.7.4 second, 3.10.7.2",
     requires=["tcp_echo"],
@@ -271,6 +271,26 @@ for name, title, segment, rule in (
         requires=["tcp_echo"],
         steps=[introduces(HOST), host_sends(segment).silence(), fence_local()],
     )
+
+category.invalid(
+    "tcp-handshake-syn-in-window",
+    "A SYN in the window of a half-open connection returns it to LISTEN: the acknowledgement that comes late is reset",
+    rules.L3_RETURN_TO_LISTEN,
+    rules.L3_LISTEN_ACK,
+    source="RFC 9293 3.10.7.4 fourth",
+    requires=["tcp_echo"],
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=MSS)).expect(SYN_ACK),
+        host_sends(host_segment(SYN, 1001, options=MSS)).silence(),
+        host_sends(host_segment(ACK, 1001, 1)).expect(
+            to_host(
+                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 1), window=ANY), dont_fragment=True)
+            )
+        ),
+        fence_local(),
+    ],
+)
 
 category.invalid(
     "tcp-listen-ack",
