@@ -123,7 +123,8 @@ def test_a_failure_ends_with_one_and_is_told_in_full(glassgate: Run, vectors: Pa
 
 def test_files_for_machines_hold_the_same(glassgate: Run, vectors: Path, tmp_path: Path) -> None:
     junit, report, captures = tmp_path / "junit.xml", tmp_path / "report.json", tmp_path / "captures"
-    files = ("--junit", junit, "--json", report, "--pcapng", captures)
+    badge, page = tmp_path / "badge.json.txt", tmp_path / "page.html"
+    files = ("--junit", junit, "--json", report, "--pcapng", captures, "--badge", badge, "--html", page)
     status, _, _ = glassgate("check", MIRROR, "--vectors", tmp_path, *files)
     assert status == 1
     suite = ElementTree.parse(junit).getroot()[0]
@@ -140,6 +141,8 @@ def test_files_for_machines_hold_the_same(glassgate: Run, vectors: Path, tmp_pat
         1,
     )
     assert run["results"][1]["steps"][1]["pairs"][0]["differences"] == [{"at": [41, 42], "problem": "is 01, not 09"}]
+    assert (json.loads(badge.read_text())["message"], json.loads(badge.read_text())["color"]) == ("1 of 2", "red")
+    assert 'id="log-0-wrong"' in page.read_text()
     (pcapng,) = captures.iterdir()
     assert pcapng.name == "wrong.pcapng"
     assert [packet.data.hex() for packet in capture.read(pcapng.read_bytes())] == [ARP, ARP, ARP[:-2] + "09"]

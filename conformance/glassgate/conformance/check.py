@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from glassgate.conformance import export, model, profile, report, runner
+from glassgate.conformance.report_html import write_html
 from glassgate.conformance.subjects import discovery
 from glassgate.conformance.subjects.exec_ import Exec
 from glassgate.conformance.subjects.in_process import DEFAULT_LIMIT, InProcess
@@ -44,11 +45,15 @@ class _OutputFile(click.Path):
 @click.option("--failures", default=10, show_default=True, help="How many failures are shown in full.")
 @click.option("--junit", type=_OutputFile(), metavar="FILE", help="Write JUnit XML.")
 @click.option(
+    "--html", type=_OutputFile(), metavar="FILE", help="Write one page: vectors by subjects, each cell with its log."
+)
+@click.option(
     "--pcapng",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
     help="Write a capture of each failure.",
 )
+@click.option("--badge", type=_OutputFile(), metavar="FILE", help="Write a badge for shields.io as JSON.")
 @click.option("--json", "json_file", type=_OutputFile(), metavar="FILE", help="Write everything as JSON.")
 def check(
     names: tuple[str, ...],
@@ -61,7 +66,9 @@ def check(
     timeout: float,
     failures: int,
     junit: Path | None,
+    html: Path | None,
     pcapng: Path | None,
+    badge: Path | None,
     json_file: Path | None,
 ) -> int:
     """Judge gateways by the vectors: installed ones by NAME (or all), others by --exec.
@@ -86,7 +93,13 @@ def check(
     finally:
         for subject in subjects:
             subject.close()
-    for path, write in ((junit, report.write_junit), (json_file, report.write_json)):
+    writers = (
+        (junit, report.write_junit),
+        (json_file, report.write_json),
+        (html, write_html),
+        (badge, report.write_badge),
+    )
+    for path, write in writers:
         if path is not None:
             with path.open("w", encoding="utf-8") as file:
                 write(runs, file)

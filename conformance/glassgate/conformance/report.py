@@ -369,6 +369,17 @@ def write_json(runs: Sequence[Run], file: TextIO) -> None:
     file.write("\n")
 
 
+def write_badge(runs: Sequence[Run], file: TextIO) -> None:
+    """A badge in the form that shields.io reads from an address: how many vectors of those that were run are good."""
+    good = sum(
+        result.status.is_good and result.status is not Status.UNSUPPORTED for run in runs for result in run.results
+    )
+    message = f"{good} of {sum(run.ran for run in runs)}"
+    colour = "brightgreen" if runs and all(run.is_good for run in runs) else "red"
+    json.dump({"schemaVersion": 1, "label": "conformance", "message": message, "color": colour}, file)
+    file.write("\n")
+
+
 def _run_json(run: Run) -> dict[str, Any]:
     return {
         "subject": run.subject,
