@@ -1,14 +1,19 @@
-"""``python -m glassgate.reference CONFIG.ovpn --internal IFACE --external os``: the reference gateway on Linux."""
+"""``python -m glassgate.reference CONFIG.ovpn --internal IFACE --external os``: the reference gateway on Linux.
+
+All input is checked here, before anything is opened that would have to be closed again.
+"""
 
 from __future__ import annotations
 
 import logging
+import socket
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
-from glassgate.contract import ConfigError, GatewayConfig
+from glassgate.contract import ConfigError, GatewayConfig, Port
 from glassgate.reference.driver import Driver
 from glassgate.reference.openvpn.key_exchange import Credentials
 from glassgate.reference.openvpn.profile import Profile, ProfileError, asks_for_credentials, inlined
@@ -32,25 +37,18 @@ class Unusable(click.ClickException):
     default="os",
     metavar="os|IFACE",
     show_default=True,
-    help="'os': the kernel's TCP or UDP reaches the server.",
+    help="'os': the kernel's TCP or UDP reaches the server; IFACE: the gateway's own stack does, over that interface.",
 )
 @click.option("--internal-address", default="10.38.2.1/24", show_default=True, help="The gateway's address inside.")
 @click.option("--internal-mac", default="00:f0:0d:f0:0d:00", show_default=True, help="Its Ethernet address there.")
+@click.option("--external-address", default="192.168.1.5/24", show_default=True, help="Its address outside (IFACE).")
+@click.option("--external-mac", default="02:00:c0:a8:01:05", show_default=True, help="Its Ethernet address there.")
+@click.option("--external-gateway", default="192.168.1.1", show_default=True, help="The router there.")
 @click.option("--source", "sources", multiple=True, metavar="PREFIX", help="A further prefix that sends from inside.")
 @click.option("--credentials", type=click.Path(path_type=Path), help="File with user name and password, a line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Log the fate of every packet.")
 @click.option("-q", "--quiet", is_flag=True, help="Log only what goes wrong.")
-def main(
-    config: Path,
-    internal: str,
-    external: str,
-    internal_address: str,
-    internal_mac: str,
-    sources: tuple[str, ...],
-    credentials: Path | None,
-    verbose: bool,
-    quiet: bool,
-) -> None:
+def main(config: Path, credentials: Path | None, verbose: bool, quiet: bool, **options: str | tuple[str, ...]) -> None:
     """Run the reference gateway with the OpenVPN configuration file CONFIG.
 
     SIGTERM and SIGINT tell the server and end it; SIGUSR1 makes a new connection; SIGUSR2 writes the counters into the
@@ -59,30 +57,44 @@ def main(
     """
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    if external != "os":
-        raise Unusable(f"--external {external}: only 'os' is supported so far")
+    interfaces = {Port.INTERNAL: str(options["internal"])}
+    if options["external"] != "os":
+        interfaces[Port.EXTERNAL] = str(options["external"])
     try:
-        profile, text = read_profile(config, credentials)
-        settings = {
-            "internal": {
-                "address": internal_address,
-                "mac": internal_mac,
-                "mtu": _mtu(internal),
-                "sources": list(sources),
-            },
-            "external": {"kind": "os"},
-            "tunnel": {"ovpn": text},
-        }
-        gateway_config = GatewayConfig.from_json(settings)
+        profile, text = read_profile(config, credentials, _look_up if Port.EXTERNAL in interfaces else str)
+        gateway_config = GatewayConfig.from_json(_settings(options, interfaces, text))
     except (ProfileError, ConfigError) as error:
         raise Unusable(str(error)) from None
     for report in profile.reports:
         logging.getLogger("glassgate.reference").info("%s", report)
-    sys.exit(Driver(gateway_config, profile, _open(internal)).run())
+    ports: dict[Port, PacketSocket] = {}
+    for port, interface in interfaces.items():
+        ports[port] = _open(port, interface)
+    sys.exit(Driver(gateway_config, profile, ports).run())
 
 
-def read_profile(path: Path, credentials: Path | None) -> tuple[Profile, str]:
-    """The profile in a file, and its text with all that it refers to inside.
+def _settings(options: Mapping[str, str | tuple[str, ...]], interfaces: Mapping[Port, str], text: str) -> object:
+    """The gateway's configuration as protocol 1 writes it; each interface's MTU is the kernel's."""
+    external: dict[str, object] = {"kind": "os"}
+    if Port.EXTERNAL in interfaces:
+        external = {
+            "kind": "stack",
+            "address": options["external_address"],
+            "mac": options["external_mac"],
+            "gateway": options["external_gateway"],
+            "mtu": _mtu(Port.EXTERNAL, interfaces[Port.EXTERNAL]),
+        }
+    internal = {
+        "address": options["internal_address"],
+        "mac": options["internal_mac"],
+        "mtu": _mtu(Port.INTERNAL, interfaces[Port.INTERNAL]),
+        "sources": list(options["sources"]),
+    }
+    return {"internal": internal, "external": external, "tunnel": {"ovpn": text}}
+
+
+def read_profile(path: Path, credentials: Path | None, resolve: Callable[[str], str]) -> tuple[Profile, str]:
+    """The profile in a file, and its text with all that it refers to inside; ``resolve`` looks servers' names up.
 
     Raises:
         ProfileError: it cannot be used.
@@ -96,7 +108,7 @@ def read_profile(path: Path, credentials: Path | None) -> tuple[Profile, str]:
     if given is None and asks_for_credentials(text, str(path), read) and sys.stdin.isatty():
         given = Credentials(click.prompt("User name"), click.prompt("Password", hide_input=True))
     profile = Profile.parse(text, str(path), read, given)
-    return profile, inlined(text, str(path), read, given)
+    return profile, inlined(text, str(path), read, given, resolve)
 
 
 def _credentials(path: Path | None) -> Credentials | None:
@@ -115,20 +127,25 @@ def _read_text(path: Path) -> str:
         raise ProfileError(f"{path}: {error.strerror}") from None
 
 
-def _mtu(interface: str) -> int:
+def _look_up(host: str) -> str:
+    """A server's IPv4 address, once and for all."""
+    return str(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+
+
+def _mtu(port: Port, interface: str) -> int:
     try:
         return mtu_of(interface)
     except OSError as error:
-        raise Unusable(f"--internal {interface}: {error.strerror}") from None
+        raise Unusable(f"--{port} {interface}: {error.strerror}") from None
 
 
-def _open(interface: str) -> PacketSocket:
+def _open(port: Port, interface: str) -> PacketSocket:
     try:
         return PacketSocket(interface)
     except PermissionError:
-        raise Unusable(f"--internal {interface}: root is needed to read Ethernet frames (or CAP_NET_RAW)") from None
+        raise Unusable(f"--{port} {interface}: root is needed to read Ethernet frames (or CAP_NET_RAW)") from None
     except OSError as error:
-        raise Unusable(f"--internal {interface}: {error.strerror}") from None
+        raise Unusable(f"--{port} {interface}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ comes. What it never does: look into what it carries, but for one question, and 
 While the flow's buffer is full such frames are dropped here, before they take a packet id (S3).
 
     internal interface ── PacketSocket ──┐            ┌── Flow ── the kernel's TCP or UDP
-                                         ├─ gateway ──┤
+    external interface ── PacketSocket ──┼─ gateway ──┤     (or, in its stead, the external interface)
                         clock, signals ──┘            └── notes: the log, and counters by rule
 
 One loop, one thread: wait for a descriptor or the deadline, do what there is, send what the gateway gave. Everything is
 bounded: the frames of one turn, the flow's buffer, the patience with a connection or a farewell.
 
 Standards: socket(7), tcp(7), packet(7); OpenVPN sig.c for the signals.
-Not here: the own stack outside, for which another PacketSocket takes the flow's place.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from glassgate.contract import (
@@ -201,15 +200,17 @@ class Flow:
 class Driver:
     """A gateway, and the sockets and the clock around it."""
 
-    def __init__(self, config: GatewayConfig, profile: Profile, internal: PacketSocket) -> None:
+    def __init__(self, config: GatewayConfig, profile: Profile, ports: Mapping[Port, PacketSocket]) -> None:
         self._clock = Clock()
         self._config = config
         self._profile = profile
         self._gateway = ReferenceGateway(config, os.urandom)
-        self._internal = internal
+        self._ports = ports
+        """The interfaces: internal, and external where the gateway has its own stack there."""
         self._flow: Flow | None = None
         self._selector = selectors.DefaultSelector()
-        self._selector.register(internal, selectors.EVENT_READ)
+        for port, interface in ports.items():
+            self._selector.register(interface, selectors.EVENT_READ, port)
         self._waits_for: int = 0
         """What the flow's socket is registered for."""
         self._leave_by: float | None = None
@@ -236,7 +237,9 @@ class Driver:
 
     def leave(self) -> None:
         """Tell the server, then end (SIGTERM, SIGINT). A second time: end at once."""
-        if self._leave_by is not None or self._flow is None or not self._flow.connected:
+        has_own_stack = Port.EXTERNAL in self._ports
+        is_connected = self._flow is not None and self._flow.connected
+        if self._leave_by is not None or not (has_own_stack or is_connected):
             self._failure = ""
             return
         log.info("leaving")
@@ -246,22 +249,29 @@ class Driver:
 
     def restart(self) -> None:
         """Give the connection up and make another (SIGUSR1)."""
-        log.info("restarting the connection")
-        self._lost("restarted by a signal")
+        if Port.EXTERNAL in self._ports:
+            log.warning("the connection is the gateway's own: it cannot be restarted from outside")
+        elif self._flow is not None:
+            self._lost("restarted by a signal")
 
     def tell(self) -> None:
         """Write the state of things into the log (SIGUSR2)."""
         flow = self._flow
-        state = "down" if flow is None else "connected" if flow.connected else "connecting"
-        log.warning("flow: %s%s", state, f" to {flow.remote.host}:{flow.remote.port}" if flow else "")
+        if Port.EXTERNAL in self._ports:
+            log.warning("flow: by the gateway's own stack over %s", self._ports[Port.EXTERNAL].interface)
+        elif flow is None:
+            log.warning("flow: none")
+        else:
+            state = "connected" if flow.connected else "connecting"
+            log.warning("flow: %s to %s:%d, %s", flow.remote.proto, flow.remote.host, flow.remote.port, state)
         for slug, count in sorted(self.counters.items()):
             log.warning("%8d %s: %s", count, slug, rules.find(slug.partition(" ")[0]).sentence)
 
     def _turn(self, wake_up: socket.socket) -> None:
         """Wait for something, and do it."""
         for key, events in self._selector.select(self._patience()):
-            if key.fileobj is self._internal:
-                self._frames()
+            if key.data is not None:
+                self._frames(key.data)
             elif key.fileobj is wake_up:
                 self._hear_signals(wake_up)
             elif self._flow is not None and key.fileobj is self._flow.socket:
@@ -290,29 +300,34 @@ class Driver:
         deadline = self._gateway.deadline
         if deadline is not None and deadline <= now:
             self._obey(self._gateway.tick(now))
-        if self._leave_by is not None and (self._leave_by <= now or self._flow is None):
+        if self._leave_by is not None and self._leave_by <= now:
             self._failure = self._failure or ""
         if self._flow is not None and not self._flow.connected and self._flow.gives_up <= now:
             self._lost(f"no connection after {self._profile.connect_timeout:g} s")
 
-    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── interfaces ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _frames(self) -> None:
+    def _frames(self, port: Port) -> None:
         """Take the frames that arrived, as many as one turn has."""
+        interface = self._ports[port]
         for _ in range(FRAMES_A_TURN):
             try:
-                frames = self._internal.receive()
+                frames = interface.receive()
             except OSError as error:
-                log.error("%s: %s", self._internal.interface, error.strerror)
+                log.error("%s: %s", interface.interface, error.strerror)
                 time.sleep(0.1)  # the interface is down: it says so again and again
                 return
             if frames is None:
                 return
             for frame in frames:
-                if self._flow is not None and self._flow.is_full and self._would_be_sealed(frame):
+                if port is Port.INTERNAL and self._is_full and self._would_be_sealed(frame):
                     self.counters[rules.S3_DROP_BEFORE_ID.slug] += 1
                 else:
-                    self._obey(self._gateway.receive(Port.INTERNAL, frame, self._clock()))
+                    self._obey(self._gateway.receive(port, frame, self._clock()))
+
+    @property
+    def _is_full(self) -> bool:
+        return self._flow is not None and self._flow.is_full
 
     def _would_be_sealed(self, frame: bytes) -> bool:
         """Whether a frame holds IPv4 that is not for the gateway itself."""
@@ -391,7 +406,8 @@ class Driver:
             self._watch_flow(0)
             self._flow.close()
         self._selector.close()
-        self._internal.close()
+        for interface in self._ports.values():
+            interface.close()
 
     # ── what the gateway wants ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -402,8 +418,8 @@ class Driver:
                 case Transmit(Port.FLOW, data):
                     if self._flow is not None:
                         self._flow.add(data)
-                case Transmit(_, data):
-                    if not self._internal.send(data):
+                case Transmit(port, data):
+                    if not self._ports[port].send(data):
                         self.counters["interface full or frame too long"] += 1
                 case OpenFlow():
                     self._open_flow()

@@ -932,28 +932,62 @@ def asks_for_credentials(text: str, name: str, read: Read) -> bool:
     )
 
 
-def inlined(text: str, name: str, read: Read, credentials: Credentials | None = None) -> str:
+def inlined(
+    text: str,
+    name: str,
+    read: Read,
+    credentials: Credentials | None = None,
+    resolve: Callable[[str], str] = lambda host: host,
+) -> str:
     """The same profile with the contents of all files in it, so that it can be read elsewhere.
 
+    ``resolve`` turns the names of remotes into addresses, for a gateway that cannot look names up.
+
     Raises:
-        ProfileError: a file cannot be opened or the text cannot be cut into directives.
+        ProfileError: a file cannot be opened, a name not be looked up, or the text not be cut into directives.
     """
-    return "".join(_written(directive, read, credentials) for directive in _directives(text, name, read))
+    written = _Writer(read, credentials, resolve)
+    return "".join(written.directive(directive) for directive in _directives(text, name, read))
 
 
-def _written(directive: Directive, read: Read, credentials: Credentials | None) -> str:
-    name, values = directive.name, directive.values
-    if directive.inline is not None:
-        return f"<{name}>\n{directive.inline}</{name}>\n"
-    if name == "auth-user-pass" and not values and credentials is not None:
-        return f"<{name}>\n{credentials.username}\n{credentials.password}\n</{name}>\n"
-    if name == "pkcs12" and values:
-        return f"<{name}>\n{base64.encodebytes(_open(directive, values[0], read)).decode()}</{name}>\n"
-    if name in _FILES and values:
-        content = _open(directive, values[0], read).decode("utf-8", "replace").removesuffix("\n")
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writes directives with nothing left to look up."""
+
+    read: Read
+    credentials: Credentials | None
+    resolve: Callable[[str], str]
+
+    def directive(self, directive: Directive) -> str:
+        name, values = directive.name, directive.values
+        if name == "connection" and directive.inline is not None:
+            inner = _directives(directive.inline, directive.file, self.read)
+            return f"<{name}>\n{''.join(map(self.directive, inner))}</{name}>\n"
+        if directive.inline is not None:
+            return f"<{name}>\n{directive.inline}</{name}>\n"
+        if name == "auth-user-pass" and not values and self.credentials is not None:
+            return f"<{name}>\n{self.credentials.username}\n{self.credentials.password}\n</{name}>\n"
+        if name == "remote" and values:
+            values = (self._address(directive), *values[1:])
+        elif name == "pkcs12" and values:
+            bundle = base64.encodebytes(_open(directive, values[0], self.read)).decode()
+            return f"<{name}>\n{bundle}</{name}>\n"
+        elif name in _FILES and values:
+            return self._file(directive)
+        return " ".join((name, *map(_quoted, values))) + "\n"
+
+    def _file(self, directive: Directive) -> str:
+        """The file that a directive names, as a block; a key's direction becomes a directive of its own."""
+        name, values = directive.name, directive.values
+        content = _open(directive, values[0], self.read).decode("utf-8", "replace").removesuffix("\n")
         direction = f"key-direction {values[1]}\n" if name == "tls-auth" and len(values) > 1 else ""
         return f"<{name}>\n{content}\n</{name}>\n{direction}"
-    return " ".join((name, *map(_quoted, values))) + "\n"
+
+    def _address(self, directive: Directive) -> str:
+        try:
+            return self.resolve(directive.values[0])
+        except OSError as error:
+            raise directive.error(error.strerror or "this name is unknown") from None
 
 
 def _quoted(value: str) -> str:
