@@ -642,6 +642,24 @@ def test_reading_opens_the_window_and_tells_so_once_it_is_worth_it() -> None:
     assert update.segment == acknowledgment(expected=THEIRS + 10_000, window=1460)
 
 
+def test_without_scaling_the_window_is_what_its_field_holds() -> None:
+    end = established(replace(OPTIONS, receive_capacity=1 << 20))  # the other side offered no scaling
+
+    answers, _ = take(end, replace(SEGMENT, text=bytes(1460)))
+    assert answers[0].window == 65535 - 1460
+    end.read(1460)
+    answers, _ = take(end, replace(SEGMENT, sequence_number=THEIRS + 1460, text=b"x"))
+    assert answers[0].window == 65534
+
+
+def test_with_scaling_the_window_is_told_in_units() -> None:
+    end = established(replace(OPTIONS, receive_capacity=1 << 20), replace(SYN_ACK, window_scale=0))
+
+    answers, _ = take(end, replace(SEGMENT, text=bytes(64)))
+
+    assert answers[0].window == (1 << 20) - 64 >> 5
+
+
 def test_the_window_that_is_told_never_shrinks() -> None:
     end = established()
     edges = []
@@ -864,6 +882,16 @@ def test_a_close_in_syn_sent_forgets_the_connection() -> None:
     assert end.deadline is None
 
 
+def test_an_abort_forgets_what_waits() -> None:
+    end = established()
+    end.write(b"unsent")
+
+    end.abort()
+
+    assert end.room == OPTIONS.send_capacity
+    assert [segment.text for segment in segments(end.flush(NOW))] == [b""]
+
+
 @pytest.mark.parametrize("state", IN_STATE)
 def test_an_abort_tells_the_other_side_where_it_would_listen(state: State) -> None:
     end = IN_STATE[state]()
@@ -875,6 +903,7 @@ def test_an_abort_tells_the_other_side_where_it_would_listen(state: State) -> No
     assert [segment.control for segment in sent] == ([] if silent else [RST])
     assert all(segment.sequence_number == end.sending.highest for segment in sent)
     assert end.state is State.CLOSED
+    assert not end.sending.outgoing
     assert end.deadline is None
 
 
@@ -1060,6 +1089,19 @@ def test_what_arp_held_back_needs_no_time_if_nobody_is_to_acknowledge_it() -> No
     end.held_back_until(NOW + 0.9)
 
     assert end.deadline is None
+
+
+@pytest.mark.parametrize(("idle", "segments_sent"), [(1.0, 6), (1.01, 3)])
+def test_after_idling_for_longer_than_the_time_out_slow_start_begins_anew(idle: float, segments_sent: int) -> None:
+    end = established()
+    for number in range(3):
+        end.write(bytes(1460))
+        end.flush(NOW)
+        take(end, replace(SEGMENT, acknowledgment_number=OURS + 1460 * (number + 1)))
+
+    end.write(bytes(1460 * 20))
+
+    assert len(segments(end.flush(NOW + idle))) == segments_sent
 
 
 # ── closed and silly windows ─────────────────────────────────────────────────────────────────────────────────────────

@@ -135,6 +135,8 @@ def test_an_acknowledgment_of_everything_ends_recovery_at_the_threshold() -> Non
 
     assert not congestion.acknowledged(10 * SIZE, UNA + 10 * SIZE)
     assert congestion.window == 5 * SIZE
+    assert not congestion.acknowledged(SIZE, UNA + 11 * SIZE)
+    assert congestion.window == 5 * SIZE + SIZE // 5  # congestion avoidance goes on from there
 
 
 def test_a_partial_acknowledgment_asks_for_the_next_gap_and_deflates() -> None:
@@ -164,6 +166,17 @@ def test_a_time_out_leaves_one_segment_and_halves_once() -> None:
 
     assert congestion.window == SIZE
     assert congestion.slow_start_threshold == 5 * SIZE
+
+
+def test_a_time_out_ends_recovery() -> None:
+    congestion = started()
+    for _ in range(3):
+        congestion.duplicate(UNA, UNA + 10 * SIZE)
+    congestion.timed_out(UNA, UNA + 10 * SIZE, is_first=True)
+
+    congestion.duplicate(UNA, UNA + 10 * SIZE)
+
+    assert congestion.window == 2 * SIZE  # one segment, and one for the duplicate: no inflation
 
 
 def test_the_threshold_is_two_segments_at_least() -> None:

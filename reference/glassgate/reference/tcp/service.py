@@ -13,7 +13,8 @@ RFC 9293 3.10.7.1 (closed), 3.10.7.2 (LISTEN); RFC 4987 3 (SYN floods). Half-ope
 the oldest gives way to the next: established ones never do, and a new client gets in as soon as it is quicker than
 the flood is deep.
 
-Not handled here: broadcast and multicast, which IPv4 keeps away (S15); a new SYN in TIME-WAIT (RFC 6191).
+Not handled here: broadcast and multicast, which IPv4 keeps away (S15); a new SYN in TIME-WAIT (RFC 6191); idle
+connections, which stay until an end closes them.
 """
 
 from __future__ import annotations
