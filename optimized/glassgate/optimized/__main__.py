@@ -56,7 +56,7 @@ def main(
     except OSError as error:
         sys.exit(_refuse(f"{error.filename}: {error.strerror}"))
     try:
-        frames = PacketSocket(internal, bytes(checked.internal.mac), has_ring=ring)
+        frames = PacketSocket(internal, bytes(checked.internal.mac), checked.internal.mtu, has_ring=ring)
     except OSError as error:
         sys.exit(_refuse(f"--internal {internal}: {error.strerror}"))
     sys.exit(Driver(gateway, frames).run())
