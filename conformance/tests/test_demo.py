@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from glassgate.conformance import capture, cli, demo, simulation
+from glassgate.conformance.explain import Detail
 from glassgate.conformance.subjects import discovery
 from glassgate.contract import (
     Effect,
@@ -57,6 +58,15 @@ def test_the_story_is_as_expected_and_fits(
     assert max(map(len, lines)) <= columns
     assert [line for line in lines if line != line.rstrip()] == []
     assert "\x1b" not in "".join(lines)  # plain where there is no terminal
+
+
+@pytest.mark.parametrize(
+    ("detail", "fewest", "most"), [("brief", 50, 300), ("changes", 400, 1000), ("whole", 700, 2000)]
+)
+def test_the_detail_is_chosen(detail: str, fewest: int, most: int, capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines = told(capsys, "--external", "os", "--detail", detail)
+    assert status == 0
+    assert fewest < len(lines) < most
 
 
 def test_decisions_stand_with_rule_words_and_citation(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +145,7 @@ def story(port: Port, change: Callable[[bytes], bytes]) -> list[demo.Finding]:
         discovery.find("reference").capabilities,
         lambda config, entropy: Tampered(config, entropy, port, change),
     )
-    telling = demo._Story(implementation, "os", Console(file=io.StringIO()), whole=False)
+    telling = demo._Story(implementation, "os", Console(file=io.StringIO()), Detail.BRIEF)
     assert not telling.tell()
     return telling._findings
 

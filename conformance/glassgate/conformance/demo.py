@@ -18,7 +18,7 @@ from rich.text import Text
 from glassgate.conformance import model, packets, report, runner
 from glassgate.conformance.capture import RAW_IP, Writer
 from glassgate.conformance.dissect import Dissector
-from glassgate.conformance.explain import Explainer, paragraph, reasons
+from glassgate.conformance.explain import DETAIL_HELP, DETAILS, Detail, Explainer, paragraph, reasons
 from glassgate.conformance.flow_headers import FlowHeaders
 from glassgate.conformance.simulation import Host, Moment, Network, Read, fragments
 from glassgate.conformance.subjects import discovery
@@ -38,9 +38,9 @@ UNEXPECTED = 1
 @click.option("--gateway", default="reference", show_default=True, metavar="NAME", help="The gateway to follow.")
 @click.option("--external", type=click.Choice(["stack", "os"]), help="Who has the outer TCP; the gateway, if it can.")
 @click.option("--no-suite", is_flag=True, help="Leave out the conformance suite.")
-@click.option("--whole", is_flag=True, help="Show every field, even of a frame nearly like the one before.")
+@click.option("--detail", type=click.Choice(DETAILS), default="changes", show_default=True, help=DETAIL_HELP)
 @click.option("--pcapng", type=click.File("wb", lazy=False), metavar="FILE", help="Write what each port saw.")
-def demo(gateway: str, external: str | None, no_suite: bool, whole: bool, pcapng: BinaryIO | None) -> int:
+def demo(gateway: str, external: str | None, no_suite: bool, detail: str, pcapng: BinaryIO | None) -> int:
     """Run the suite against both gateways, then follow a ping and a 4000-octet datagram through the network."""
     console = Console(highlight=False)
     try:
@@ -50,7 +50,7 @@ def demo(gateway: str, external: str | None, no_suite: bool, whole: bool, pcapng
         raise click.UsageError(str(error)) from None
     kind = external or ("stack" if "external.stack" in implementation.capabilities else "os")
     try:
-        story = _Story(implementation, kind, console, whole)
+        story = _Story(implementation, kind, console, Detail(detail))
     except Unsupported as error:
         raise click.UsageError(f"gateway {gateway}: {error}") from None
     is_as_expected &= story.tell()
@@ -124,7 +124,7 @@ class Finding:
 
 
 class _Story:
-    def __init__(self, implementation: Implementation, kind: str, console: Console, whole: bool) -> None:
+    def __init__(self, implementation: Implementation, kind: str, console: Console, detail: Detail) -> None:
         self.config = configuration(kind)
         self.moments: list[Moment] = []
         self._name = implementation.name
@@ -132,7 +132,7 @@ class _Story:
         gateway = implementation(self.config, SeededEntropy(self.config.entropy))
         self._network = Network(gateway, self.config, self._watch)
         self.names = self._network.names | {FAR_SERVER: "a server beyond the tunnel"}
-        self._explainer = Explainer(console, Dissector.for_config(self.config, self.names), whole=whole)
+        self._explainer = Explainer(console, Dissector.for_config(self.config, self.names), detail)
         self._findings: list[Finding] = []
 
     def _watch(self, moment: Moment) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from rich.console import Console
 from rich.text import Text
@@ -43,13 +44,29 @@ class _Row:
     field: Field
 
 
-class Explainer:
-    """Writes moments to a console. ``whole`` shows every field, even of a frame that is nearly like the one before."""
+class Detail(StrEnum):
+    """How much is told of each frame."""
 
-    def __init__(self, console: Console, dissector: Dissector, *, whole: bool = False) -> None:
+    BRIEF = "brief"
+    """One line, and none of the way through the rules."""
+    CHANGES = "changes"
+    """Every field; of a frame that is nearly like one before, only what differs."""
+    WHOLE = "whole"
+    """Every field of every frame."""
+
+
+DETAILS = tuple(str(detail) for detail in Detail)
+DETAIL_HELP = "How much of each frame: a line, what differs from one before, or every field."
+"""The choices of an option, and its help."""
+
+
+class Explainer:
+    """Writes moments to a console."""
+
+    def __init__(self, console: Console, dissector: Dissector, detail: Detail = Detail.CHANGES) -> None:
         self._console = console
         self._dissector = dissector
-        self._whole = whole
+        self._detail = detail
         self._before: dict[tuple[object, ...], tuple[int, list[_Row]]] = {}
         self._paths: dict[str, int] = {}
         self._said: set[str] = set()
@@ -84,7 +101,8 @@ class Explainer:
         rows = [_Row(path, holder, found) for path, holder, found in layer.walk()]
         title = Text.assemble("  ", (f"{port}, {counted(len(data))}: ", "dim"), (layer.summary, "bold cyan"))
         self._print(title, indent=4)
-        self._rows(self._differences((port, outbound), number, rows))
+        if self._detail is not Detail.BRIEF:
+            self._rows(self._differences((port, outbound), number, rows))
         return layer
 
     # ── decisions ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,7 +113,7 @@ class Explainer:
         detail = {name: value for name, value in note.detail.items() if name != "path"}
         if detail:
             self._print(Text.assemble("    ", (told(detail), "yellow")), indent=4)
-        if "path" in note.detail:
+        if "path" in note.detail and self._detail is not Detail.BRIEF:
             self._path(str(note.detail["path"]), number)
 
     def _act(self, words: str, because: Rule) -> None:
@@ -119,7 +137,7 @@ class Explainer:
         self._print(Text("    its way through the rules:", style="dim"))
         for slug in slugs:
             sentence = RULES[slug].sentence if slug in RULES else "a rule that is not in the registry"
-            self._columns(Text(f"      {slug}".ljust(_PATH_COLUMN), style="bold"), Text(sentence, style="italic"))
+            self._columns(Text.assemble((f"      {slug}".ljust(_PATH_COLUMN), "bold")), Text(sentence, style="italic"))
 
     # ── fields ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,7 +146,7 @@ class Explainer:
         key = (*way, *((row.path, row.field.name) for row in rows))
         earlier, before = self._before.get(key, (0, []))
         self._before[key] = (number, rows)
-        if self._whole or not before:
+        if self._detail is Detail.WHOLE or not before:
             return rows
         differing = [
             row
@@ -163,15 +181,15 @@ class Explainer:
 
     def _field(self, row: _Row) -> None:
         found = row.field
-        prefix = Text(f"{_span(found):>12} ", style="dim")
+        prefix = Text.assemble((f"{_span(found):>12} ", "dim"))
         if self._console.width >= WIDE:
             octets = row.layer.octets[found.start : found.end]
             shown = octets.hex() if len(octets) <= 12 else f"{octets[:11].hex()}…"
-            prefix.append(f"{shown:<25}")
-        prefix.append(f"{found.name:<26}", style="not dim")
-        value = Text(found.value, style="cyan")
+            prefix.append(f"{shown:<25}", style="dim")
+        prefix.append(f"{found.name:<26}")
+        value = Text.assemble((found.value, "cyan"))
         if found.meaning:
-            value.append(f"  {found.meaning}", style="not cyan default")
+            value.append(f"  {found.meaning}")
         if found.problem:
             value.append(f"  ✗ {found.problem}", style="bold red")
         self._columns(prefix, value)

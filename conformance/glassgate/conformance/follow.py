@@ -23,7 +23,7 @@ from rich.text import Text
 from glassgate.conformance import capture
 from glassgate.conformance.demo import configuration
 from glassgate.conformance.dissect import Dissector
-from glassgate.conformance.explain import Explainer, paragraph
+from glassgate.conformance.explain import DETAIL_HELP, DETAILS, Detail, Explainer, paragraph
 from glassgate.conformance.simulation import Moment, Network
 from glassgate.conformance.subjects import discovery
 from glassgate.contract import ConfigError, Gateway, GatewayConfig, Port, SeededEntropy, Unsupported
@@ -53,9 +53,9 @@ class Brought:
 @click.option(
     "--wait", default=0.0, show_default=True, metavar="SECONDS", help="Go on for so long after the last frame."
 )
-@click.option("--whole", is_flag=True, help="Show every field, even of a frame nearly like the one before.")
+@click.option("--detail", type=click.Choice(DETAILS), default="changes", show_default=True, help=DETAIL_HELP)
 def follow(
-    sources: tuple[str, ...], port: str, config_path: Path | None, gateway: str, wait: float, whole: bool
+    sources: tuple[str, ...], port: str, config_path: Path | None, gateway: str, wait: float, detail: str
 ) -> None:
     """Explain what a gateway does with frames: hexadecimal octets, a pcap or pcapng file, or - for standard input.
 
@@ -73,7 +73,7 @@ def follow(
         subject = discovery.find(gateway)(config, SeededEntropy(config.entropy))
     except (discovery.SubjectError, Unsupported) as error:
         raise click.UsageError(f"--gateway {gateway}: {error}") from None
-    tell(subject, config, port, brought, wait, Console(highlight=False), whole=whole)
+    tell(subject, config, port, brought, wait, Console(highlight=False), Detail(detail))
 
 
 # ── telling ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -86,11 +86,10 @@ def tell(
     brought: Iterable[Brought],
     wait: float,
     console: Console,
-    *,
-    whole: bool = False,
+    detail: Detail = Detail.CHANGES,
 ) -> None:
     """Start the gateway unseen, let the frames arrive, and explain what happens from the first on."""
-    explainer = Explainer(console, Dissector.for_config(config), whole=whole)
+    explainer = Explainer(console, Dissector.for_config(config), detail)
     before: list[Moment] = []
 
     def watch(moment: Moment) -> None:
