@@ -314,6 +314,12 @@ def test_two_strings_in_one_record_are_heard_and_an_open_one_is_not(make_world: 
     assert [text for text in heard if str(text).startswith("INFO")] == ["INFO,one", "INFO,two", "INFO,four"]
 
 
+def test_what_is_not_printable_reaches_no_log(make_world: MakeWorld) -> None:
+    world = up(make_world)
+    world.say("HALT,red \x1b[31m alert\r\n")
+    assert world.failed.reason == "the server says HALT: red ?[31m alert"
+
+
 # ── credentials ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CREDENTIALS = "<auth-user-pass>\nalice\nsecret\n</auth-user-pass>"

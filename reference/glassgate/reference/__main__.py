@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from glassgate.contract import ConfigError, GatewayConfig, Port
+from glassgate.contract.configuration import LARGEST_MTU
 from glassgate.reference.driver import Driver
 from glassgate.reference.openvpn.key_exchange import Credentials
 from glassgate.reference.openvpn.profile import Profile, ProfileError, asks_for_credentials, inlined
@@ -134,7 +135,7 @@ def _look_up(host: str) -> str:
 
 def _mtu(port: Port, interface: str) -> int:
     try:
-        return mtu_of(interface)
+        return min(mtu_of(interface), LARGEST_MTU)
     except OSError as error:
         raise Unusable(f"--{port} {interface}: {error.strerror}") from None
 

@@ -162,7 +162,7 @@ class Negotiation:
             self._move(Event.KEY_RECEIVED)
             return []
         closed, _, _ = record.rpartition(b"\0")  # what no NUL closes is no string (ssl_pkt.c extract_command_buffer)
-        return [text.decode("utf-8", "replace").rstrip("\r\n") for text in closed.split(b"\0") if text]
+        return [_printable(text) for text in closed.split(b"\0") if text]
 
     def keys_made(self) -> None:
         """The client has made the data keys."""
@@ -232,3 +232,9 @@ class Negotiation:
     def deadline(self) -> float | None:
         """When packets are next due."""
         return self._reliability.deadline
+
+
+def _printable(octets: bytes) -> str:
+    """A control string as it may be shown: without line end, anything unprintable made visible (buffer.c string_mod)."""
+    text = octets.decode("utf-8", "replace").rstrip("\r\n")
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -50,6 +50,7 @@ DEFAULT_MTU = 1500
 MOST_WORDS = 16
 LARGEST_WORD = 255
 DEEPEST_INCLUSION = 10
+LONGEST_SHOWN = 80
 
 Read = Callable[[str], bytes]
 """Opens a file that a profile names, and gives its octets; raises OSError."""
@@ -184,7 +185,7 @@ class Directive:
     def error(self, problem: str, *, show: bool = True) -> ProfileError:
         """The error that this directive makes; ``show`` false leaves out values that may be secret."""
         values = "".join(f" {value!r}" for value in self.values) if show else ""
-        return ProfileError(f"{self.file}:{self.line}: {self.name}{values}: {problem}")
+        return ProfileError(f"{self.file}:{self.line}: {_shown(self.name)}{values}: {problem}")
 
     def value(self, index: int) -> str:
         """A value that must be there."""
@@ -211,6 +212,12 @@ class Directive:
         return text
 
 
+def _shown(text: str) -> str:
+    """Text of the file as one short line, whatever it holds."""
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return text if text.isprintable() else ascii(text)
+
+
 def _directives(text: str, name: str, read: Read | None, depth: int = 1) -> Iterator[Directive]:
     """Each directive in the order of the file; ``config FILE`` is replaced by that file's."""
     lines = iter(enumerate(text.removeprefix("\ufeff").splitlines(), start=1))
@@ -218,7 +225,7 @@ def _directives(text: str, name: str, read: Read | None, depth: int = 1) -> Iter
         try:
             found = words(line)
         except WordsError as error:
-            raise ProfileError(f"{name}:{number}: {line.strip()}: {error}") from None
+            raise ProfileError(f"{name}:{number}: {_shown(line.strip())}: {error}") from None
         if not found:
             continue
         directive = Directive(name, number, found[0].removeprefix("--"), tuple(found[1:]))
