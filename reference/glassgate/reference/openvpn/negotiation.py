@@ -235,6 +235,6 @@ class Negotiation:
 
 
 def _printable(octets: bytes) -> str:
-    """A control string as it may be shown: without line end, anything unprintable made visible (buffer.c string_mod)."""
+    """A control string as it may be shown: no line end, anything unprintable made visible (buffer.c string_mod)."""
     text = octets.decode("utf-8", "replace").rstrip("\r\n")
     return "".join(character if character.isprintable() else "?" for character in text)
