@@ -21,6 +21,7 @@ from glassgate.contract.rules import RULES
 WIDE = 110  # columns from which the octets stand beside the fields
 _PATH_COLUMN = 28
 _ASIDES = {
+    "record, put together": " from several pieces: octets of its own",
     "opened": " with the session's key: octets of their own",
     "quoted packet": ": the packet that this error is about",
 }

@@ -53,6 +53,8 @@ def told(layers: Sequence[Layer]) -> str:
         return layers[-1].summary if layers else "no octets"
     address = next((layer for layer in shown if layer.name == "IPv4"), None)
     last = shown[-1]
+    if address is not None and " fragment" in address.summary:
+        return address.summary
     if address is None or last is address or last.name.startswith(("record", "text", "OpenVPN")):
         return last.summary
     return f"{address.summary.split(',')[0]}, {last.name}: {last.summary}"

@@ -115,7 +115,7 @@ class Tunnel:
         if len(known) < 2 or len(state.begun) < whole:
             return start + taken, [part]
         assembled, state.begun = state.begun, b""
-        return start + taken, [part, self._record(assembled, 0, len(assembled))]
+        return start + taken, [part, self._record(assembled, 0, len(assembled), "record, put together")]
 
     def _beginning(self, octets: bytes, start: int, end: int) -> Layer:
         def read(at: Cursor) -> None:
@@ -125,7 +125,7 @@ class Tunnel:
 
         return read_layer("record, begun", octets, start, end, read)
 
-    def _record(self, octets: bytes, start: int, end: int) -> Layer:
+    def _record(self, octets: bytes, start: int, end: int, name: str = "record") -> Layer:
         def read(at: Cursor) -> None:
             length = at.number("length", 2, "octets in this record", lambda value: "" if value else "is 0")
             at.summary = f"{counted(length)}"
@@ -133,7 +133,7 @@ class Tunnel:
                 at.add(layer)
                 at.summary = layer.summary
 
-        return read_layer("record", octets, start, end, read)
+        return read_layer(name, octets, start, end, read)
 
     # ── packets ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
