@@ -23,7 +23,7 @@ def one_complement_sum(octets: bytes) -> int:
     """
     if len(octets) % 2:
         octets += b"\0"
-    total: int = sum(word for (word,) in struct.iter_unpack("!H", octets))
+    total: int = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return total
