@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +66,14 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
         text = path.read_text(encoding="utf-8")
         assert "importlib" not in text, path.name
         assert "__import__" not in text, path.name
+
+
+def test_each_departure_names_a_guard_that_exists() -> None:
+    """A trick without a test that guards it is not allowed; nor is a test that is gone."""
+    tests = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+    for path in sorted(PACKAGE.glob("*.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        named = set(re.findall(r"test_optimized_\w+\.py", docstring))
+        assert named <= tests, f"{path.name}: {named - tests}"
+        if re.search(r"^1\. \*\*", docstring, re.MULTILINE):
+            assert docstring.count("Guard:") >= len(re.findall(r"^\d+\. \*\*", docstring, re.MULTILINE)), path.name

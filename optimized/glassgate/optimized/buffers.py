@@ -11,11 +11,11 @@ Departures:
 
 1. **Nothing is allocated for a packet.** Both regions are made at the start, and emptied when the driver has sent them.
    1400 octets: the reference's new bytes objects on the way cost 4 copies, here there is none.
-   Guard: ``test_optimized_growth.py`` (tracemalloc over many packets).
+   Guard: ``test_optimized_gateway.py`` (tracemalloc over many packets).
 2. **The contract's effects are made from the regions only where somebody wants them** (``recording``): one test of a
    boolean for each packet, about 0.02 µs. Guard: every test and vector of the suite runs through it.
 3. **Pressure is answered before a packet id is taken**: a full region refuses, it never grows (S3). Guard:
-   ``test_optimized_buffers.py``.
+   ``test_optimized_gateway.py``.
 """
 
 from __future__ import annotations

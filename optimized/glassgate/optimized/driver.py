@@ -178,13 +178,10 @@ class Driver:
     def run(self) -> int:
         """Work until a signal or the server ends it. Returns the exit status."""
         with self._signal_handlers():
-            self._epoll.register(self._frames, select.EPOLLIN)
-            self._epoll.register(self._wake_out, select.EPOLLIN)
-            self._gateway.start(time.monotonic())
-            self._flush()
+            self.begin()
             try:
                 while True:
-                    self._turn()
+                    self.turn()
                     if self._gateway.tunnel.has_ended:
                         log.error("the server ended the session for good")
                         return 1
@@ -192,13 +189,25 @@ class Driver:
                         self._say_farewell()
                         return 0
             finally:
-                self._transport.close(is_reset=False)
-                self._frames.close()
-                self._epoll.close()
-                self._wake_in.close()
-                self._wake_out.close()
+                self.end()
 
-    def _turn(self) -> None:
+    def begin(self) -> None:
+        """Start the gateway, and with it the first connection."""
+        self._epoll.register(self._frames, select.EPOLLIN)
+        self._epoll.register(self._wake_out, select.EPOLLIN)
+        self._gateway.start(time.monotonic())
+        self._flush()
+
+    def end(self) -> None:
+        """Close all that is open."""
+        self._transport.close(is_reset=False)
+        self._frames.close()
+        self._epoll.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def turn(self) -> None:
+        """Wait for something to happen, or for the time that something is due, and do all there is to do."""
         gateway, transport = self._gateway, self._transport
         now = time.monotonic()
         due = min(gateway.deadline, transport.deadline, now + LONGEST_WAIT)

@@ -157,7 +157,7 @@ class PacketSocket:
         slot, size, slots = self._slot, self._slot_size, len(ring) // self._slot_size
         first = slot
         bounds: list[tuple[int, int]] = []
-        while len(bounds) < MOST_FRAMES:
+        for _ in range(min(MOST_FRAMES, slots)):
             at = slot * size
             status, length, offset = SLOT.unpack_from(ring, at)
             if not status & OWNED_BY_USER:
@@ -171,7 +171,6 @@ class PacketSocket:
                 first, bounds = slot, []
                 yield self._large(ring, start, start + length, segment_size, bool(status & COPIED))
                 self._release(ring, (slot or slots) - 1, 1)
-                self.frames_received += 1
                 continue
             if flags & NEEDS_CHECKSUM:
                 complete_checksum(ring, start, start + length, begins, into)

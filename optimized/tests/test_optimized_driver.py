@@ -1,0 +1,324 @@
+"""The driver, with a packet socket in memory and a server on loopback; and bad input on its command line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from ipaddress import IPv4Interface
+
+import pytest
+
+from glassgate.contract import Cipher, GatewayConfig, rules
+from glassgate.optimized import tunnel as tunnel_module
+from glassgate.optimized.driver import Driver
+from glassgate.optimized.gateway import BatchGateway
+from glassgate.optimized.tunnel import Flow
+from glassgate.reference.openvpn.client import Configured, Failed, InstallKey, SendPacket, SendPing, UseKey
+
+HOST, FAR = "10.38.2.5", "8.8.8.8"
+PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
+
+
+class Remote:
+    def __init__(self, port, proto):
+        self.host, self.port, self.proto = "127.0.0.1", port, proto
+
+
+class Profile:
+    """What the driver and the tunnel ask of a profile."""
+
+    connect_retry, connect_retry_longest, connect_timeout, attempts = 0.05, 1.0, 5.0, 0
+
+    def __init__(self, port, proto):
+        self.remotes = (Remote(port, proto),)
+
+
+class Client:
+    """A control plane that agrees on keys by saying hello."""
+
+    def __init__(self, make):
+        self.make = make
+        self.sent, self.received = [], []
+        self.deadline = None
+        self.due = []
+
+    def start(self, now, remote=0):
+        self.remote = remote
+        return [SendPacket(b"\x38hello", rules.S2_OPEN_FLOW)]
+
+    def receive(self, packet, now):
+        make = self.make
+        if packet == b"\x40end":
+            return [Failed(rules.S4_PEER_ENDS, "told to", retry=False)]
+        assert packet == b"\x40welcome"
+        key = InstallKey(0, Cipher.AES_256_GCM, 0, make.SEND_KEY, make.SEND_IV, make.RECEIVE_KEY, make.RECEIVE_IV)
+        return [key, Configured(IPv4Interface("10.8.0.2/24"), 1400, None), UseKey(0), SendPing()]
+
+    def tick(self, now):
+        return []
+
+    def stop(self, now):
+        return [SendPacket(b"\x20bye", rules.S4_LEAVE)]
+
+    def data_sent(self, now, octets=0):
+        self.sent.append(octets)
+
+    def data_received(self, now, octets=0):
+        self.received.append(octets)
+
+
+class Frames:
+    """A packet socket in memory: what a test puts in is readable."""
+
+    def __init__(self):
+        self.there, self.here = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.here.setblocking(False)
+        self.sent = []
+        self.frames_received = self.frames_lost = 0
+
+    def fileno(self):
+        return self.here.fileno()
+
+    def put(self, *frames):
+        for frame in frames:
+            self.there.send(frame)
+
+    def batches(self):
+        arena, bounds = bytearray(), []
+        while select.select([self.here], [], [], 0)[0]:
+            frame = self.here.recv(65536)
+            bounds.append((len(arena), len(arena) + len(frame)))
+            arena += frame
+        yield memoryview(arena), bounds
+
+    def send(self, frames, bounds):
+        self.sent += [bytes(frames[start:end]) for start, end in bounds]
+
+    def close(self):
+        self.here.close()
+        self.there.close()
+
+
+class Bench:
+    """A driver, its frames and its server, turned by hand."""
+
+    def __init__(self, make, monkeypatch, proto):
+        kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
+        self.server = socket.socket(socket.AF_INET, kind)
+        self.server.bind(("127.0.0.1", 0))
+        self.server.settimeout(5)
+        if proto == "tcp":
+            self.server.listen()
+        self.client = Client(make)
+        self.is_stream = proto == "tcp"
+        monkeypatch.setattr(tunnel_module.control, "Client", lambda profile, entropy: self.client)
+        profile = Profile(self.server.getsockname()[1], proto)
+        monkeypatch.setattr(tunnel_module, "_profile", lambda text: profile)
+        config = GatewayConfig.from_json({"external": {"kind": "os"}, "tunnel": {"ovpn": "client"}, "notes": False})
+        self.gateway = BatchGateway(config, os.urandom)
+        self.frames = Frames()
+        self.driver = Driver(self.gateway, self.frames)
+        self.peer = self.server
+        self.address = None
+        self.inbox = b""
+
+    def turn_until(self, condition, seconds=5.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it never came"
+            self.driver._wake_in.send(b"x")  # no turn waits
+            self.driver.turn()
+
+    def records(self, count):
+        """The next records that the server gets."""
+        self.peer.setblocking(False)
+        got = []
+
+        def have():
+            try:
+                if self.is_stream:
+                    self.inbox += self.peer.recv(1 << 20)
+                else:
+                    octets, self.address = self.peer.recvfrom(65536)
+                    self.inbox += len(octets).to_bytes(2, "big") + octets
+            except BlockingIOError:
+                pass
+            while len(self.inbox) >= 2 and len(self.inbox) >= 2 + int.from_bytes(self.inbox[:2], "big"):
+                length = int.from_bytes(self.inbox[:2], "big")
+                got.append(self.inbox[2 : 2 + length])
+                self.inbox = self.inbox[2 + length :]
+            return len(got) >= count
+
+        self.turn_until(have)
+        return got
+
+    def say(self, *records):
+        for record in records:
+            if self.is_stream:
+                self.peer.sendall(len(record).to_bytes(2, "big") + record)
+            else:
+                self.peer.sendto(record, self.address)
+
+    def accept(self):
+        if self.is_stream:
+            self.turn_until(lambda: self.gateway.tunnel.flow is Flow.OPEN)
+            self.peer, _ = self.server.accept()
+        assert self.records(1) == [b"\x38hello"]
+
+    def establish(self):
+        self.accept()
+        self.say(b"\x40welcome")
+        self.turn_until(lambda: self.gateway.tunnel.sealing is not None)
+
+
+@pytest.fixture(params=["tcp", "udp"])
+def bench(request, make, monkeypatch):
+    made = Bench(make, monkeypatch, request.param)
+    made.driver.begin()
+    yield made
+    made.driver.end()
+    made.peer.close()
+    made.server.close()
+
+
+@pytest.fixture
+def stream(make, monkeypatch):
+    made = Bench(make, monkeypatch, "tcp")
+    made.driver.begin()
+    yield made
+    made.driver.end()
+    made.peer.close()
+    made.server.close()
+
+
+def test_packets_pass_both_ways(make, bench):
+    world = make.World()
+    bench.establish()
+    bench.records(1)  # the ping that the control plane asked for
+    packets = [make.udp(HOST, FAR, 1, 2, bytes([number])) for number in range(50)]
+    bench.frames.put(*(make.ethernet(packet, make.hardware(HOST)) for packet in packets))
+    for number, record in enumerate(bench.records(50)):
+        nonce = record[4:8] + make.SEND_IV
+        inner = world._opening.decrypt(nonce, record[24:] + record[8:24], record[:8])
+        assert inner == make.udp(HOST, FAR, 1, 2, bytes([number]), ttl=63)
+    bench.frames.put(make.arp(1, make.hardware(HOST), HOST, "10.38.2.1"))
+    bench.turn_until(lambda: len(bench.frames.sent) >= 2)
+    bench.say(*(world.record(make.udp(FAR, HOST, 1, 2, bytes([number])))[2:] for number in range(50)))
+    bench.turn_until(lambda: len(bench.frames.sent) >= 52)
+    expected = [make.udp(FAR, HOST, 1, 2, bytes([number]), ttl=63) for number in range(50)]
+    assert [frame[14:] for frame in bench.frames.sent[2:]] == expected
+
+
+def test_the_control_plane_is_told_once_a_batch(make, bench):
+    bench.establish()
+    assert bench.client.sent == [0]  # the ping: sent, but no octets of the user's
+    packet = make.udp(HOST, FAR, 1, 2, bytes(100))
+    bench.frames.put(*[make.ethernet(packet, make.hardware(HOST))] * 20)
+    bench.records(1)
+    bench.turn_until(lambda: sum(bench.client.sent) == 20 * 128)
+    assert len(bench.client.sent) < 20
+
+
+def test_a_lost_connection_is_made_anew(make, stream):
+    stream.establish()
+    stream.peer.close()
+    stream.turn_until(lambda: stream.gateway.tunnel.flow is Flow.CLOSED)
+    stream.inbox = b""
+    stream.establish()
+
+
+def test_a_fatal_record_resets_the_connection(make, stream):
+    stream.establish()
+    stream.records(1)
+    stream.peer.sendall(b"\0\0")
+    stream.turn_until(lambda: stream.gateway.tunnel.flow is not Flow.OPEN)
+    stream.peer.settimeout(5)
+    with pytest.raises(ConnectionResetError):
+        stream.peer.recv(1)
+
+
+def test_the_server_may_end_it_for_good(make, stream):
+    stream.establish()
+    stream.say(b"\x40end")
+    stream.turn_until(lambda: stream.gateway.tunnel.has_ended)
+    assert stream.gateway.deadline > time.monotonic() + 1 or stream.gateway.tunnel.deadline == float("inf")
+
+
+def test_a_server_that_refuses_is_tried_again(make, monkeypatch):
+    made = Bench(make, monkeypatch, "tcp")
+    made.server.close()
+    made.driver.begin()
+    made.turn_until(lambda: made.gateway.tunnel.remote >= 2)
+    made.driver.end()
+
+
+def test_records_wait_for_a_server_that_does_not_read(make, stream):
+    """Beyond the backlog packets are dropped before they take an id, and what was sealed arrives without a gap."""
+    stream.establish()
+    stream.records(1)
+    packet = make.udp(HOST, FAR, 1, 2, bytes(1300))
+    buffer = bytearray()
+    bounds = []
+    for _ in range(64):
+        start = len(buffer)
+        buffer += make.ethernet(packet, make.hardware(HOST))
+        bounds.append((start, len(buffer)))
+    for _ in range(400):
+        batch = bytearray(buffer)
+        stream.gateway.receive_frames(memoryview(batch), bounds, time.monotonic())
+        stream.driver._flush()
+    last = stream.gateway.tunnel.sealing.packet_id - 1
+    assert stream.gateway.outgoing.flow_end > 0
+    assert last < 400 * 64
+    records = stream.records(last - 1)
+    assert [int.from_bytes(record[4:8], "big") for record in records] == list(range(2, last + 1))
+    stream.turn_until(lambda: stream.gateway.outgoing.flow_end == 0)
+
+
+def test_a_signal_ends_it_with_a_farewell(make, stream, caplog):
+    caplog.set_level(logging.INFO, "glassgate.optimized")
+    stream.establish()
+    stream.records(1)
+    with stream.driver._signal_handlers():
+        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        stream.turn_until(lambda: len(stream.driver._signals) == 2)
+        assert stream.driver._is_to_end()
+    assert any("connections" in message for message in caplog.messages)
+    stream.driver._say_farewell()
+    assert stream.records(1) == [b"\x20bye"]
+
+
+# the command line
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "glassgate.optimized", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{missing}", "--internal", "lo"], "no-such-file.ovpn"),
+        (["{bad}", "--internal", "lo"], "bad.ovpn:2: "),
+        (["{bad}", "--internal", "nosuch0"], "--internal nosuch0"),
+        (["{bad}", "--internal", "lo", "--internal-mac", "zz"], "bad.ovpn"),
+        (["{bad}", "--internal", "lo", "--external", "eth9"], "--external eth9"),
+        (["{bad}"], "--internal"),
+    ],
+)
+def test_bad_input_gets_one_line_and_status_2(tmp_path, arguments, said):
+    bad = tmp_path / "bad.ovpn"
+    bad.write_text("client\nproto sctp\n")
+    names = {"{missing}": str(tmp_path / "no-such-file.ovpn"), "{bad}": str(bad)}
+    done = run(*(names.get(argument, argument) for argument in arguments))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
