@@ -131,7 +131,7 @@ def test_every_expected_frame_comes_from_the_gateway_to_one_station_or_asks_all(
     for vector, expected in expectations(file):
         if expected.port.carries_frames:
             frame = dpkt.ethernet.Ethernet(expected.data)
-            assert frame.src.hex(":") == vector.config["internal"]["mac"], vector.id
+            assert frame.src.hex(":") == vector.config[expected.port.value]["mac"], vector.id
             if frame.type == dpkt.ethernet.ETH_TYPE_ARP:
                 assert len(expected.data) == 42, vector.id
                 assert frame.data.sha == frame.src, vector.id

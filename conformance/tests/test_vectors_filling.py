@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,25 +46,29 @@ def test_filling_works_with_both_gateways_unimportable() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_filling_twice_gives_the_same_octets(tmp_path: Path) -> None:
-    filling.fill(tmp_path / "one")
-    filling.fill(tmp_path / "two")
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names
-    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+@pytest.fixture(scope="module")
+def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("vectors")
+    filling.fill(directory)
+    return directory
 
 
-def test_a_changed_file_is_found(tmp_path: Path) -> None:
-    filling.fill(tmp_path)
+def test_filling_writes_the_packaged_files_octet_for_octet(filled_once: Path) -> None:
+    packaged = {path.name: path.read_bytes() for path in filling.VECTORS.glob("*.json")}
+    assert packaged
+    assert {path.name: path.read_bytes() for path in filled_once.iterdir()} == packaged
+
+
+def test_a_changed_a_missing_and_a_recorded_file_are_found(filled_once: Path, tmp_path: Path) -> None:
+    shutil.copytree(filled_once, tmp_path, dirs_exist_ok=True)
     changed = tmp_path / "arp.json"
     changed.write_text(changed.read_text("utf-8").replace("0806", "0807", 1), "utf-8")
-    assert filling.differences(tmp_path) == ["arp.json: differs from its source"]
-
-
-def test_a_missing_file_and_one_without_source_are_found(tmp_path: Path) -> None:
-    filling.fill(tmp_path)
-    (tmp_path / "arp.json").rename(tmp_path / "recorded.json")
-    assert filling.differences(tmp_path) == ["arp.json: missing", "recorded.json: has no source"]
+    (tmp_path / "framing.json").rename(tmp_path / "recorded.json")
+    assert filling.differences(tmp_path) == [
+        "framing.json: missing",
+        "arp.json: differs from its source",
+        "recorded.json: has no source",
+    ]
 
 
 def test_check_tells_by_its_status(

@@ -353,14 +353,14 @@ FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 
 
 def tcp(
-    source_port: int,
-    destination_port: int,
+    source_port: Value,
+    destination_port: Value,
     flags: Value,
     *,
     sequence: Value = 0,
     acknowledgment: Value = 0,
     window: Value = 65535,
-    options: bytes = b"",
+    options: Octets | bytes = b"",
     data: bytes = b"",
     data_offset: int | None = None,
     given: int | None = None,

@@ -22,6 +22,7 @@ SOURCES: tuple[str, ...] = (
     "data_channel_v1",
     "data_channel_udp",
     "framing",
+    "external",
     "configuration",
 )
 """The modules of ``sources``, one category each."""

@@ -311,11 +311,12 @@ class Category:
         requires: Iterable[str] = (),
         config: Mapping[str, Any] | None = None,
         rev: int = 1,
+        begins: Iterable[Story] | None = None,
     ) -> None:
-        """Add a vector: its story is the start, then ``steps``."""
+        """Add a vector: its story is the start (or ``begins``), then ``steps``."""
         patch = config or {}
         whole = merge_patch(self.config, patch)
-        told = _scheduled((*start(_gateway_of(whole)), *steps))
+        told = _scheduled((*(start(_gateway_of(whole)) if begins is None else begins), *steps))
         flags = sorted({outcome.flag for step in told for outcome in step.outcomes if outcome.flag})
         self.vectors.append(
             Vector(
