@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from ipaddress import IPv4Interface
 from typing import TypeVar
 
@@ -28,6 +27,7 @@ from glassgate.contract import rules
 from glassgate.contract.configuration import Cipher
 from glassgate.contract.entropy import Entropy
 from glassgate.contract.rules import Rule
+from glassgate.reference import implementation
 from glassgate.reference.openvpn import key_exchange
 from glassgate.reference.openvpn.key_derivation import (
     DATA_KEYS_LABEL,
@@ -426,7 +426,7 @@ class Client:
             ),
             credentials=self._token or profile.credentials,
             peer_info=key_exchange.peer_info(
-                profile.data_ciphers, self._largest_mtu, version("glassgate"), profile.peer_info
+                profile.data_ciphers, self._largest_mtu, implementation.version, profile.peer_info
             ),
         )
 
