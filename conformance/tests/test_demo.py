@@ -242,7 +242,9 @@ def test_the_same_network_always_tells_the_same_story() -> None:
     assert moments() == moments()
 
 
-def test_a_storm_ends() -> None:
+def test_a_storm_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "MOST_MOMENTS", 500)
+
     class Storm(Tampered):
         def receive(self, port: Port, data: bytes | bytearray | memoryview, now: float) -> list[Effect]:
             request = bytes.fromhex(
@@ -252,8 +254,10 @@ def test_a_storm_ends() -> None:
 
     config = demo.configuration("os")
     gateway = Storm(config, SeededEntropy(b""), Port.FLOW, bytes)
-    network = simulation.Network(gateway, config, lambda moment: None)
+    seen: list[simulation.Moment] = []
+    network = simulation.Network(gateway, config, seen.append)
     network.start()
     network.inject(network.host.ping("192.0.2.7", 1, 1, b""))
     with pytest.raises(RuntimeError, match="answer each other for ever"):
         network.run(until=1e9)
+    assert len(seen) == simulation.MOST_MOMENTS

@@ -219,6 +219,14 @@ def test_only_the_first_fragment_has_a_transport_header_and_its_checksum_is_not_
     assert second.summary == "10.38.2.5 → 192.0.2.7, UDP fragment, octets 1480 on, 1500 octets"
 
 
+@pytest.mark.parametrize(
+    "payload", [packets.echo_request(data=bytes(100)), packets.tcp(1, 2, packets.ACK, data=bytes(100))]
+)
+def test_a_checksum_over_octets_that_are_elsewhere_is_not_judged(payload: packets.Payload) -> None:
+    first = DATAGRAM.but(payload=payload).piece(0, 80, more=True)
+    assert dissect.frame("internal", framed(first)).problems() == []
+
+
 def test_an_icmp_error_has_the_packet_that_it_quotes_below_it() -> None:
     error = packets.IPv4(
         source="10.38.2.1", destination="10.38.2.5", payload=packets.fragmentation_needed(DATAGRAM, 576)
