@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from glassgate.conformance import authoring, filling, packets
-from glassgate.conformance.model import dumps, load_packaged, loads
 
 AUTHORING = Path(authoring.__file__).parent
 SOURCES = sorted((AUTHORING / "sources").glob("*.py"))
@@ -103,9 +102,3 @@ def test_a_source_imports_nothing_of_the_gateways_or_the_judge(path: Path) -> No
 
 def test_every_source_is_filled() -> None:
     assert {path.stem for path in SOURCES} - {"__init__"} == set(authoring.SOURCES)
-
-
-def test_the_model_reads_back_what_was_filled() -> None:
-    read = {file.name: file for file in load_packaged()}
-    for category in filling.categories():
-        assert loads(dumps(category.file()), f"{category.name}.json") == read[f"{category.name}.json"]

@@ -474,6 +474,43 @@ category.vector(
     ],
 )
 
+category.invalid(
+    "fwd-not-to-configured-prefix",
+    "A further internal prefix is on the link: from inside a packet to it is not forwarded",
+    rules.S16_CONFIGURED,
+    rules.S14_OWN_NETWORK,
+    source='seed "Receiving a packet on the internal network"; RFC 1812 5.3.8',
+    config={"internal": {"sources": ["10.39.0.0/16"]}},
+    steps=[introduces(HOST), host_sends(DATAGRAM.but(destination=_BRANCH.address)).silence(), fence()],
+)
+
+category.invalid(
+    "fwd-back-not-from-configured-prefix",
+    "Out of the tunnel a source in a further internal prefix is as false as one in the internal network",
+    rules.S29_SOURCE_INSIDE,
+    rules.S16_CONFIGURED,
+    source="RFC 1812 5.3.8; RFC 2827",
+    config={"internal": {"sources": ["10.39.0.0/16"]}},
+    steps=[
+        introduces(HOST),
+        far_end_sends(
+            IPv4(source=_BRANCH.address, destination=HOST.address, payload=udp(53, 5000), identification=0xBAC4)
+        ).silence(),
+        fence_for_host(),
+    ],
+)
+
+category.vector(
+    "fwd-configured-prefix-has-no-broadcast",
+    "10.39.255.255 of a further prefix is an address like any other, as source from inside",
+    rules.S16_CONFIGURED,
+    source="RFC 1812 5.3.8",
+    config={"internal": {"sources": ["10.39.0.0/16"]}},
+    steps=[
+        host_sends(packet := DATAGRAM.but(source="10.39.255.255"), _BRANCH).expect(into_tunnel(passed(packet))),
+    ],
+)
+
 # ── time to live ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 for time_to_live, name in ((1, "one"), (0, "zero")):
@@ -938,6 +975,11 @@ for name, title, packet in (
         "bad-udp-checksum",
         "A wrong transport checksum passes towards the host",
         BACK.but(payload=udp(1, 2, b"x", given=3)),
+    ),
+    (
+        "udp-without-checksum",
+        "A UDP checksum of 0 stays 0 towards the host",
+        BACK.but(payload=udp(1, 2, b"none", given=0)),
     ),
 ):
     category.vector(

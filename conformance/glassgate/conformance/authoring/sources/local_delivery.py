@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from glassgate.conformance.authoring.places import FAR, GATEWAY, HOST, NEIGHBOUR, STRANGER, TUNNEL
+from glassgate.conformance.authoring.places import FAR, GATEWAY, HOST, NEIGHBOUR, STRANGER, TUNNEL, Station
 from glassgate.conformance.authoring.story import (
     Category,
     answers,
@@ -722,6 +722,23 @@ category.invalid(
     ],
 )
 
+category.invalid(
+    "local-error-rate-default",
+    "Unless configured otherwise fifty errors leave at once and the fifty-first does not",
+    rules.S20_RATE,
+    source="RFC 1812 4.3.2.8",
+    steps=[
+        introduces(HOST),
+        *(
+            host_sends(closed := to_gateway(udp(5000, 9000), identification=number)).at(4.0).expect(_told(closed))
+            for number in range(50)
+        ),
+        host_sends(to_gateway(udp(5000, 9000), identification=50)).at(4.0).silence(),
+        host_sends(later := to_gateway(udp(5000, 9000), identification=51)).at(4.0625).expect(_told(later)),
+        fence_local(),
+    ],
+)
+
 category.vector(
     "local-echo-is-not-rate-limited",
     "Echo replies are no errors: they leave when all errors are spent",
@@ -1043,6 +1060,24 @@ for name, source, rule in (
         source="RFC 1812 5.3.7, 5.3.8; RFC 1122 3.2.1.3",
         steps=[introduces(HOST), host_sends(to_gateway(echo_request()).but(source=source)).silence(), fence_local()],
     )
+
+_branch = Station("10.39.7.7", "02:00:0a:27:07:07")
+
+category.vector(
+    "local-echo-configured-prefix",
+    "A host of a further internal prefix is answered like one of the internal network",
+    rules.S16_CONFIGURED,
+    rules.L1_ECHO,
+    rules.S13_REPLY,
+    source="RFC 1812 5.3.8; RFC 1122 3.2.2.6",
+    config={"internal": {"sources": ["10.39.0.0/16"]}},
+    steps=[
+        introduces(_branch),
+        host_sends(to_gateway(echo_request(7, 7)).but(source=_branch.address), _branch).expect(
+            to_host(from_gateway(_branch.address, echo_reply(7, 7)), _branch)
+        ),
+    ],
+)
 
 # ── out of the tunnel ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -94,6 +94,25 @@ category.vector(
     ],
 )
 
+_long = to_gateway(echo_request(0x40, 1, bytes(index % 256 for index in range(312))))
+
+category.vector(
+    "reasm-forty-fragments",
+    "Forty fragments of 8 octets, the even ones first, the odd ones backwards",
+    rules.S12_COMPLETE,
+    source="RFC 791 3.2; RFC 1122 3.3.2",
+    steps=[
+        introduces(HOST),
+        *(
+            host_sends(_long.piece(8 * place, 8 * place + 8, more=place < 39)).silence()
+            for place in [*range(0, 40, 2), *range(39, 1, -2)]
+        ),
+        host_sends(_long.piece(8, 16, more=True)).expect(
+            to_host(from_gateway(HOST.address, echo_reply(0x40, 1, bytes(index % 256 for index in range(312)))))
+        ),
+    ],
+)
+
 category.vector(
     "reasm-header-split",
     "The UDP header is whole only after reassembly; one fragment has 8 octets of it and no data",

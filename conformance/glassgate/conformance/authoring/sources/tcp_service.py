@@ -45,6 +45,11 @@ category = Category(
             what="what arrived is acknowledged by a segment of its own before the answer leaves",
             effect="one more segment; RFC 9293 3.8.6.3 allows either",
         ),
+        "TCP_PROBE_PUSHES": FlagNote(
+            bug="none",
+            what="the octet that probes a closed window has PSH set",
+            effect="none",
+        ),
         "TCP_ANSWERS_AGAIN": FlagNote(
             bug="none",
             what="a SYN that comes again in SYN-RECEIVED is answered by SYN and ACK again, not by an acknowledgement",
@@ -100,6 +105,16 @@ def echoes(step: Story, sent: int, acknowledgment: int, data: bytes) -> Story:
     """The gateway acknowledges and returns the data, in one segment or in two."""
     whole = answers(PSH | ACK, sent, acknowledgment, data)
     return step.expect(whole).or_else("TCP_ACKS_FIRST", answers(ACK, sent, acknowledgment), whole)
+
+
+def _four_segments() -> list[ExpectedPacket]:
+    """Four hundred octets in segments of a hundred; the last has no more behind it, and says so."""
+    return [
+        answers(ACK, 1, 1401, b"a" * 100),
+        answers(ACK, 101, 1401, b"b" * 100),
+        answers(ACK, 201, 1401, b"c" * 100),
+        answers(PSH | ACK, 301, 1401, b"d" * 100),
+    ]
 
 
 # ── opening ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -447,6 +462,63 @@ category.vector(
         time_passes(13.0).expect(answers(PSH | ACK, 1, 1006, b"hello")),
         host_sends(host_segment(ACK, 1006, 6)).at(13.1).silence(),
         time_passes(60.0).silence(),
+    ],
+)
+
+category.vector(
+    "tcp-three-duplicates",
+    "Three acknowledgements of the same have the missing segment sent again at once; two do not",
+    rules.L3_FAST_RETRANSMIT,
+    source="RFC 5681 3.2",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(maximum_segment_size(100)),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"a" * 100 + b"b" * 100 + b"c" * 100 + b"d" * 100))
+        .expect(*(four := _four_segments()))
+        .or_else("TCP_ACKS_FIRST", answers(ACK, 1, 1401), *four),
+        host_sends(host_segment(ACK, 1401, 1)).silence(),
+        host_sends(host_segment(ACK, 1401, 1)).silence(),
+        host_sends(host_segment(ACK, 1401, 1)).expect(four[0]),
+        host_sends(host_segment(ACK, 1401, 401)).silence(),
+    ],
+)
+
+category.vector(
+    "tcp-window-closed",
+    "Into a closed window nothing is sent but a probe of one octet, after a second; when it opens the rest follows",
+    rules.L3_PROBE,
+    rules.L3_TEXT,
+    source="RFC 9293 3.8.6.1",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"hello", window=0)).at(10.0).expect(answers(ACK, 1, 1006)),
+        time_passes(10.9).silence(),
+        time_passes(11.0)
+        .expect(answers(ACK, 1, 1006, b"h"))
+        .or_else("TCP_PROBE_PUSHES", answers(PSH | ACK, 1, 1006, b"h")),
+        host_sends(host_segment(ACK, 1006, 2, window=1000)).at(11.1).expect(answers(PSH | ACK, 2, 1006, b"ello")),
+        host_sends(host_segment(ACK, 1006, 6, window=1000)).at(11.2).silence(),
+        time_passes(60.0).silence(),
+    ],
+)
+
+category.vector(
+    "tcp-window-of-the-peer",
+    "No more is sent than the peer's window holds",
+    rules.L3_ACCEPTABLE_ACK,
+    rules.L3_ECHO,
+    source="RFC 9293 3.8.6, 3.10.7.4 fifth",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(maximum_segment_size(100)),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"a" * 100 + b"b" * 100, window=100))
+        .expect(answers(ACK, 1, 1201, b"a" * 100))
+        .or_else("TCP_ACKS_FIRST", answers(ACK, 1, 1201), answers(ACK, 1, 1201, b"a" * 100)),
+        host_sends(host_segment(ACK, 1201, 101, window=100)).expect(answers(PSH | ACK, 101, 1201, b"b" * 100)),
     ],
 )
 
