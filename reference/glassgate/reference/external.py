@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from glassgate.contract import Effect, Entropy, ExternalStack, Limits, Note, Port, Rule, Transmit, rules
-from glassgate.reference import ethernet, fragments, icmp, ipv4
+from glassgate.reference import arp, ethernet, fragments, icmp, ipv4
 from glassgate.reference.addresses import Attached
 from glassgate.reference.arp import Neighbours, Unreachable, Waiting
 from glassgate.reference.flows import (
@@ -46,6 +46,8 @@ from glassgate.reference.tcp.sequence import initial_sequence_number
 FIRST_PORT, PORTS = 49152, 16384
 """The dynamic ports (RFC 6335 6); each attempt draws one (RFC 6056 3.3.1)."""
 SECRET_LENGTH = 16
+PATIENCE_WITH_ROUTER = arp.REQUESTS * arp.REQUEST_INTERVAL
+"""Seconds. ARP itself gives up by then, unless its table was too full to keep the question."""
 BELIEVED_ERRORS = frozenset({icmp.DESTINATION_UNREACHABLE, icmp.TIME_EXCEEDED, icmp.PARAMETER_PROBLEM})
 """Source quench is obsolete (RFC 6633), and redirects are for hosts that choose among routers."""
 
@@ -64,7 +66,7 @@ class External:
         self._neighbours = Neighbours(Port.EXTERNAL, config.mac, Attached(config.address), limits)
         self._reassembly = Reassembly(limits)
         self._flows: list[Flow] = []  # the one in use, and the one before it
-        self._is_waiting_for_router = False
+        self._waits_for_router_until: float | None = None
 
     # ── the doors ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,8 +120,8 @@ class External:
     @property
     def deadline(self) -> float | None:
         """When ``tick`` is next due. While ARP waits for the router, the flow's time stands still."""
-        times = [self._neighbours.deadline, self._reassembly.deadline]
-        if not self._is_waiting_for_router:
+        times = [self._neighbours.deadline, self._reassembly.deadline, self._waits_for_router_until]
+        if self._waits_for_router_until is None:
             times += [flow.deadline for flow in self._flows]
         return min((time for time in times if time is not None), default=None)
 
@@ -128,7 +130,12 @@ class External:
         yield from self._neighbourhood(self._neighbours.tick(now), now)
         for over in self._reassembly.tick(now):
             yield dropped(rules.S12_TIMEOUT_SILENT, source=over.key.source, identification=over.key.identification)
-        if not self._is_waiting_for_router:
+        if self._waits_for_router_until is not None and self._waits_for_router_until <= now:
+            self._waits_for_router_until = None
+            self._flows[0].has_left(
+                now
+            )  # ARP has forgotten what waited, for its table was full: the flow may send it again
+        if self._waits_for_router_until is None:
             for flow in self._flows:
                 yield from self._run(flow, flow.tick(now), now)
 
@@ -207,7 +214,7 @@ class External:
         next_hop = packet.destination if is_neighbour else self._config.gateway
         if not is_neighbour:
             yield rules.S2_ROUTER_BY_ARP
-        self._is_waiting_for_router = True
+        self._waits_for_router_until = now + PATIENCE_WITH_ROUTER
         for piece in fragments.fragment(packet, self._config.mtu):
             steps = self._neighbours.send(next_hop, Waiting(ipv4.build(piece), None), payload.because, now)
             yield from self._neighbourhood(steps, now, has_waited=False)
@@ -217,26 +224,27 @@ class External:
     ) -> Iterator[Step]:
         """What ARP did. The flow hears when what waited has left, and when it never will."""
         for step in steps:
-            is_over = isinstance(step, Unreachable) or _is_packet(step)
-            if is_over and self._is_waiting_for_router:
-                self._is_waiting_for_router = False
-                if isinstance(step, Unreachable):
-                    yield from self._run(self._flows[0], self._flows[0].router_silent(now), now)
-                elif has_waited:
-                    self._flows[0].has_left(now)
             if isinstance(step, Unreachable):
+                if self._waits_for_router_until is not None:
+                    self._waits_for_router_until = None
+                    yield from self._run(self._flows[0], self._flows[0].router_silent(now), now)
                 yield dropped(step.because, neighbour=step.neighbour)
-            elif isinstance(step, Transmit) and step.because is rules.S7_REPLY:
+                continue
+            if self._waits_for_router_until is not None and _is_packet(step):
+                self._waits_for_router_until = None
+                if has_waited:
+                    self._flows[0].has_left(now)
+            if isinstance(step, Transmit) and step.because is rules.S7_REPLY:
                 yield replace(step, because=rules.S25_ARP_REPLY)
             else:
                 yield step
 
     def _draw_port(self) -> int:
-        """A port that cannot be guessed, and is not the one of the flow before."""
-        port = FIRST_PORT + int.from_bytes(self._entropy(2), "big") % PORTS
-        if self._flows and port == self._flows[0].local.port:
-            port = FIRST_PORT + (port + 1 - FIRST_PORT) % PORTS
-        return port
+        """A port that cannot be guessed, and is none of the flows before."""
+        drawn = int.from_bytes(self._entropy(2), "big") % PORTS
+        while any(flow.local.port == FIRST_PORT + drawn for flow in self._flows):
+            drawn = (drawn + 1) % PORTS
+        return FIRST_PORT + drawn
 
 
 def _silence(packet: Packet) -> Note:
