@@ -198,6 +198,7 @@ def test_a_wrong_profile_is_refused(glassgate: Run, vectors: Path, tmp_path: Pat
         ([":"], ":: module '' has no ''"),
         (["--exec", "/does/not/exist"], "--exec '/does/not/exist': died: /does/not/exist: cannot be run"),
         (["--exec", "true"], "--exec 'true': died: the program ended with status 0"),
+        ([MIRROR, "--through-stack"], "--through-stack: mirror does not declare external.stack"),
         ([MIRROR, "--id", "zz*"], "no vector matches id 'zz*'; the categories are mirrors"),
         ([MIRROR, "--timeout", "0"], "--timeout: 0.0 is not over 0 seconds"),
         ([MIRROR, "--timeout", "soon"], "'soon' is not a valid float"),

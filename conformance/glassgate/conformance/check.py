@@ -15,6 +15,7 @@ from glassgate.conformance.subjects import discovery
 from glassgate.conformance.subjects.exec_ import Exec
 from glassgate.conformance.subjects.in_process import DEFAULT_LIMIT, InProcess
 from glassgate.conformance.subjects.subject import SaysUnsupported, Subject, SubjectFault
+from glassgate.conformance.subjects.through_stack import ThroughStack
 
 NOT_GOOD = 1
 NOT_TERMINAL_WIDTH = 140
@@ -36,6 +37,11 @@ class _OutputFile(click.Path):
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME | all | MODULE:FACTORY]…")
 @click.option("--exec", "commands", multiple=True, metavar="COMMAND", help="Judge a program that speaks protocol 1.")
+@click.option(
+    "--through-stack",
+    is_flag=True,
+    help="Reach the tunnel through the gateway's own external stack, with a router and a server that the suite plays.",
+)
 @click.option("--id", "ids", multiple=True, metavar="GLOB", help="Only vectors whose id matches; may be repeated.")
 @click.option("--category", "categories", multiple=True, metavar="GLOB", help="Only vectors of this category.")
 @click.option("--rule", "rules", multiple=True, metavar="GLOB", help="Only vectors that cite this rule.")
@@ -58,6 +64,7 @@ class _OutputFile(click.Path):
 def check(
     names: tuple[str, ...],
     commands: tuple[str, ...],
+    through_stack: bool,
     ids: tuple[str, ...],
     categories: tuple[str, ...],
     rules: tuple[str, ...],
@@ -82,6 +89,8 @@ def check(
         chosen = runner.select(_load(paths), ids, categories, rules)
         declared = None if profile_path is None else profile.load(profile_path)
         subjects = _subjects(names, commands, timeout)
+        if through_stack:
+            subjects = _through_stack(subjects)
     except (runner.SelectionError, profile.ProfileError, discovery.SubjectError) as error:
         raise click.UsageError(str(error)) from None
     console = Console(highlight=False, width=None if Console().is_terminal else NOT_TERMINAL_WIDTH)
@@ -138,6 +147,16 @@ def _subjects(names: tuple[str, ...], commands: tuple[str, ...], timeout: float)
             told = f"{error.fault}: {error}" if isinstance(error, SubjectFault) else f"says unsupported: {error}"
             raise click.UsageError(f"--exec {command!r}: {told}") from None
     return subjects
+
+
+def _through_stack(subjects: list[Subject]) -> list[Subject]:
+    """The same subjects, met through their own external stacks."""
+    for subject in subjects:
+        if "external.stack" not in subject.capabilities:
+            for started in subjects:
+                started.close()
+            raise click.UsageError(f"--through-stack: {subject.name} does not declare external.stack")
+    return [ThroughStack(subject) for subject in subjects]
 
 
 def _load(paths: tuple[Path, ...]) -> tuple[model.VectorFile, ...]:
