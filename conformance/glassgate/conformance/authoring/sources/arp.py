@@ -185,6 +185,22 @@ category.vector(
     steps=[arp_arrives(_PROBE).expect(arp_reply_to(HOST, target="0.0.0.0")), is_unknown(HOST)],
 )
 
+category.vector(
+    "arp-probe-takes-no-place",
+    "In a table with one place a probe does not push out the host that is known",
+    rules.S7_PROBE,
+    rules.S31_TABLE_FULL,
+    source="RFC 5227 2.1.1",
+    config={"limits": {"arp_neighbours": 1}},
+    steps=[
+        introduces(HOST),
+        arp_arrives(request_from(NEIGHBOUR).but(sender_protocol="0.0.0.0")).expect(
+            arp_reply_to(NEIGHBOUR, target="0.0.0.0")
+        ),
+        arrives_at(HOST),
+    ],
+)
+
 category.invalid(
     "arp-probe-for-other-address",
     "A probe for another address is met with silence",

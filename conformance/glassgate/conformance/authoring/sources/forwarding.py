@@ -29,6 +29,7 @@ from glassgate.conformance.packets import (
     SYN,
     IPv4,
     Payload,
+    checksum,
     echo_request,
     icmp,
     icmp_error,
@@ -385,6 +386,20 @@ for name, title, packet, rule in (
         source="RFC 1812 5.2.2; RFC 1122 3.2.1",
         steps=[introduces(HOST), host_sends(packet).silence(), fence()],
     )
+
+_SHORT_HEADER = DATAGRAM.but(header_length=4, header_checksum=0).build().data[:16]
+
+category.invalid(
+    "fwd-header-length-4-with-its-own-checksum",
+    "A header length of 4 words whose checksum is right over those 16 octets is dropped all the same",
+    rules.S9_HEADER_LENGTH,
+    source="RFC 1812 5.2.2",
+    steps=[
+        introduces(HOST),
+        host_sends(DATAGRAM.but(header_length=4, header_checksum=checksum(_SHORT_HEADER))).silence(),
+        fence(),
+    ],
+)
 
 category.invalid(
     "fwd-checksum-before-ttl",
