@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,24 @@ def needs_root_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     What is missing is named. On a machine that calls itself CI nothing may be missing.
     """
-    if problems := programs.missing():
-        message = f"the lab cannot run here: {'; '.join(problems)}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    without(programs.missing())
     return own_runtime_directory(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def needs_tshark() -> None:
+    """An independent dissector."""
+    without([] if shutil.which("tshark") else ["tshark is missing: apt-get install tshark"])
+
+
+def without(problems: list[str]) -> None:
+    """End a test that cannot run here: skipped on somebody's machine, failed where CI promised everything."""
+    if not problems:
+        return
+    message = f"the lab cannot run here: {'; '.join(problems)}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture

@@ -93,6 +93,8 @@ class Lab:
             LabError: the server did not come up.
         """
         self.options = options
+        for role in (topology.GATEWAY, topology.SERVER):
+            self._log_path(role).unlink(missing_ok=True)
         self._write_files(options, spoil)
         self.start_server()
         self.gateway_started = time.monotonic()
@@ -155,10 +157,11 @@ class Lab:
         Raises:
             LabError: it did not come up.
         """
+        before = self.log(topology.SERVER).count(SERVER_READY)
         configuration = str(self.directory / "server.conf")
         self.spawn(topology.SERVER, topology.SERVER, ["openvpn", "--config", configuration])
         deadline = time.monotonic() + READY_SECONDS
-        while SERVER_READY not in self.log(topology.SERVER):
+        while self.log(topology.SERVER).count(SERVER_READY) == before:
             self._demand_progress(topology.SERVER, deadline)
             time.sleep(0.05)
 
@@ -197,7 +200,7 @@ class Lab:
 
     def spawn(self, role: str, host: str, arguments: Sequence[str]) -> None:
         """Start a program that stays, its output in the log of its role. It does not hear the terminal's Ctrl-C."""
-        with self._log_path(role).open("wb") as log:
+        with self._log_path(role).open("ab") as log:
             child = subprocess.Popen(
                 self.command(host, arguments), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, env=programs.environment(), cwd="/",
