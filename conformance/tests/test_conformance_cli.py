@@ -266,12 +266,11 @@ def test_version_tells_the_gateways(glassgate: Run) -> None:
     assert "gateway optimized" in out
 
 
-def test_rules_lists_every_rule_and_how_many_vectors_test_it(glassgate: Run) -> None:
-    status, out, _ = glassgate("rules")
+def test_rules_lists_every_rule(glassgate: Run) -> None:
+    status, out, _ = glassgate("rules", "--quick")
     assert status == 0
     for slug in rules.RULES:
         assert f"\n{slug} " in out
-    assert f"{len(rules.RULES)} rules" in out
 
 
 def test_vectors_are_listed_and_one_is_shown(glassgate: Run) -> None:
