@@ -11,7 +11,7 @@ import pytest
 
 from glassgate.conformance import cli, packets
 from glassgate.conformance.demo import configuration
-from glassgate.contract.rules import RULES
+from glassgate.contract.rules import CHAPTERS, RULES
 
 HOST, GATEWAY = "02:00:0a:26:02:05", "00:f0:0d:f0:0d:00"
 PACKET = packets.IPv4(source="10.38.2.5", destination="192.0.2.7", payload=packets.udp(5000, 5001, b"hello"))
@@ -188,6 +188,84 @@ def test_the_rule_is_reported_in_words(rule: str, frame: packets.Ethernet, capsy
 )
 def test_from_the_tunnel_too(rule: str, packet: packets.IPv4, capsys: pytest.CaptureFixture[str]) -> None:
     assert rule in follow(capsys, "--port", "tunnel", packet.build().data.hex())
+
+
+# ── one packet for each requirement ───────────────────────────────────────────────────────────────────────────────────
+
+TO_ME = PACKET.but(destination="10.38.2.1")
+BACK = packets.IPv4(source="192.0.2.7", destination="10.38.2.5", payload=packets.udp(5001, 5000, b"hello"))
+BIG = packets.udp(5000, 5001, bytes(1000))
+SMALL_MTU = {"internal": {"mtu": 500}, "external": {"kind": "os"}}
+SMALL_TUNNEL = {
+    **SMALL_MTU,
+    "tunnel": {"session": {**configuration("os").to_json()["tunnel"]["session"], "mtu": 500}},
+    "internal": {"mtu": 1500},
+}
+STACK = configuration("stack").to_json()
+FATAL = "0001f8"
+
+
+def inside(*sent: packets.IPv4, **fields: object) -> list[str]:
+    return [hexadecimal(framed(packet, **fields)) for packet in sent]
+
+
+def beyond(*sent: packets.IPv4) -> list[str]:
+    return ["--port", "tunnel", *(packet.build().data.hex() for packet in sent)]
+
+
+REQUIREMENTS: dict[str, tuple[str, list[str], dict[str, object] | None]] = {
+    "S1": ("s1-own-source", inside(TO_ME.but(payload=packets.echo_request())), None),
+    "S2": ("s2-router-by-arp", inside(PACKET), STACK),
+    "S3": ("s3-bad-length", ["--port", "flow", "0000"], None),
+    "S4": ("s4-keys-end", ["--port", "flow", FATAL], None),
+    "S5": ("s5-for-us", inside(PACKET), None),
+    "S6": ("s6-ip-in-group-frame", inside(PACKET, destination="01:00:5e:00:00:01"), None),
+    "S7": ("s7-reply", [hexadecimal(ASK)], None),
+    "S8": ("s8-learn", [hexadecimal(ASK)], None),
+    "S9": ("s9-version", inside(PACKET.but(version=7)), None),
+    "S10": ("s10-for-me", inside(TO_ME), None),
+    "S11": ("s11-ttl-ignored", inside(TO_ME.but(time_to_live=0, payload=packets.echo_request())), None),
+    "S12": ("s12-transit", inside(PACKET.but(more_fragments=True, payload=EIGHT_OCTETS)), None),
+    "S13": ("s13-reply", inside(TO_ME.but(payload=packets.echo_request())), None),
+    "S14": ("s14-link-local", inside(PACKET.but(destination="169.254.1.1")), None),
+    "S15": ("s15-group", beyond(BACK.but(destination="224.0.0.5")), None),
+    "S16": ("s16-own", inside(PACKET.but(source="10.38.2.1")), None),
+    "S17": ("s17-decrement", inside(PACKET), None),
+    "S18": ("s18-malformed-option", inside(PACKET.but(options=packets.option(7, b"", length=9) + bytes(2))), None),
+    "S19": ("s19-any-protocol", inside(PACKET.but(payload=packets.raw(132, b"any"))), None),
+    "S20": ("s20-quote", inside(PACKET.but(time_to_live=1)), None),
+    "S21": ("s21-fragment", inside(PACKET.but(payload=packets.udp(1, 2, bytes(1000)))), SMALL_TUNNEL),
+    "S22": ("s22-df", inside(PACKET.but(payload=packets.udp(1, 2, bytes(1000)), dont_fragment=True)), SMALL_TUNNEL),
+    "S23": ("s23-inner-mtu", inside(PACKET), None),
+    "S24": ("s24-seal", inside(PACKET), None),
+    "S25": ("s25-silence", ["--port", "external", *inside(PACKET, destination="02:00:c0:a8:01:05")], STACK),
+    "S26": ("s26-unknown-key", ["--port", "flow", "0019" + "4f" + "00" * 24], None),
+    "S27": ("s27-ping", ["--port", "tunnel", packets.PING.hex()], None),
+    "S28": ("s28-for-me", beyond(BACK.but(destination="10.38.2.1")), None),
+    "S29": ("s29-to-host", beyond(BACK), None),
+    "S30": ("s30-elsewhere", beyond(BACK.but(destination="8.8.8.8")), None),
+    "S31": ("s31-wait", beyond(BACK, BACK), None),
+    "S32": ("s32-internal-mtu", beyond(BACK.but(payload=BIG)), SMALL_MTU),
+    "L1": ("l1-checksum", inside(TO_ME.but(payload=packets.echo_request(given=1))), None),
+    "L2": ("l2-checksum", inside(TO_ME.but(payload=packets.udp(5000, 7, b"x", given=1))), None),
+    "L3": ("l3-no-reset-to-reset", inside(TO_ME.but(payload=packets.tcp(5000, 80, packets.RST))), None),
+    "L4": ("l4-icmp-no-answer", inside(TO_ME.but(payload=packets.icmp(13, 0, bytes(4), bytes(12)))), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("requirement", CHAPTERS)
+def test_each_requirement_is_told_by_its_rule(
+    requirement: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rule, arguments, config = REQUIREMENTS[requirement]
+    assert RULES[rule].requirement == requirement
+    if config is not None:
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(config))
+        arguments = ["--config", str(path), *arguments]
+    text = follow(capsys, *arguments)
+    assert rule in text.split()
+    assert " ".join(RULES[rule].sentence.split()) in " ".join(text.split())
 
 
 # ── bad input ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -25,6 +25,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from glassgate.conformance import model
+from glassgate.conformance.authoring import SOURCES
 from glassgate.contract import Cipher, GatewayConfig, Limits, configuration
 from glassgate.contract.rules import CHAPTERS, RULES, Level, Rule
 
@@ -41,8 +42,10 @@ LEVELS = {
 
 @lru_cache
 def vector_files() -> tuple[model.VectorFile, ...]:
-    """The vectors that come with the package."""
-    return model.load_packaged()
+    """The vectors that come with the package, in the order of the lecture."""
+    order = [source.replace("_", "-") for source in SOURCES]
+    files = model.load_packaged()
+    return tuple(sorted(files, key=lambda file: order.index(file.category) if file.category in order else len(order)))
 
 
 @lru_cache

@@ -108,7 +108,8 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     formatter = HtmlFormatter(linenos="inline", lineanchors="L", anchorlinenos=True, wrapcode=True)
     for name, path in sources().items():
         text = path.read_text("utf-8")
-        body = f"<h1><code>{name}</code></h1>{highlight(text, PythonLexer(), formatter)}"
+        code = highlight(text, PythonLexer(), formatter)
+        body = f'<div class="source-page"><h1><code>{name}</code></h1>{code}</div>'
         yield f"source/{name.removesuffix('.py')}", {"title": name, "body": body, "parents": []}, "page.html"
 
 
