@@ -30,6 +30,7 @@ def find(name: str) -> Implementation:
         SubjectError: the name is unknown or its module does not load.
     """
     if ":" in name:
+        _look_here()
         return _load(EntryPoint(name=name, value=name, group=GROUP))
     for point in entry_points(group=GROUP):
         if point.name == name:
@@ -38,11 +39,15 @@ def find(name: str) -> Implementation:
     raise SubjectError(f"no gateway is called {name!r}; known: {known} (or give module:factory)")
 
 
-def _load(point: EntryPoint) -> Implementation:
-    module_name, _, attribute = point.value.partition(":")
+def _look_here() -> None:
+    """A console script does not look for modules where the user stands, as ``python -m`` does."""
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.append(here)  # a console script does not look where the user stands; python -m does
+        sys.path.append(here)
+
+
+def _load(point: EntryPoint) -> Implementation:
+    module_name, _, attribute = point.value.partition(":")
     try:
         found: object = importlib.import_module(module_name)
         for part in attribute.split("."):
