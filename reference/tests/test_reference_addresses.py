@@ -52,6 +52,13 @@ def test_a_network_knows_its_hosts_and_its_edges(address: str, contains: bool, i
     assert (INSIDE.contains(value), INSIDE.is_edge(value), INSIDE.is_host(value)) == (contains, is_edge, is_host)
 
 
+def test_a_prefix_of_30_bits_is_the_longest_with_a_broadcast_address() -> None:
+    four = Attached(IPv4Interface("10.38.2.1/30"))
+    assert four.is_edge(IPv4Address("10.38.2.0"))
+    assert four.is_edge(IPv4Address("10.38.2.3"))
+    assert four.is_host(IPv4Address("10.38.2.2"))
+
+
 def test_a_prefix_of_31_bits_has_two_hosts_and_no_broadcast_address() -> None:
     pair = Attached(IPv4Interface("10.38.2.0/31"))
     assert pair.is_host(IPv4Address("10.38.2.1"))

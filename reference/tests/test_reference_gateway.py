@@ -111,8 +111,8 @@ def _checked(octets: bytes) -> Packet:
     """Read a packet that left, after dpkt found its checksums good."""
     packet = ipv4.parse(octets)
     assert dpkt.in_cksum(octets[: packet.header_length]) == 0
-    if packet.is_fragment:
-        return packet
+    if packet.is_fragment or packet.source not in (GATEWAY, TUNNEL):
+        return packet  # what is inside is the host's own business
     if packet.protocol == 1:
         assert dpkt.in_cksum(packet.payload) == 0
     if packet.protocol in (6, 17):
@@ -573,3 +573,46 @@ def test_no_octets_raise_and_the_same_events_have_the_same_effects(events: list[
             effects += gateway.receive(port, octets, now)
         runs.append(effects)
     assert runs[0] == runs[1]
+
+
+ANYBODY = st.sampled_from(
+    [
+        HOST,
+        GATEWAY,
+        FAR,
+        TUNNEL,
+        *map(IPv4Address, ("10.38.2.77", "10.38.2.255", "127.0.0.1", "224.0.0.1", "10.8.0.255")),
+    ]
+)
+PACKETS = st.builds(
+    Packet,
+    source=ANYBODY,
+    destination=ANYBODY,
+    protocol=st.sampled_from([1, 6, 17, 47]),
+    payload=st.sampled_from([ECHO, b"", bytes(7), bytes(64), datagram().payload, bytes(1500)]),
+    identification=st.integers(0, 2),
+    dont_fragment=st.booleans(),
+    more_fragments=st.booleans(),
+    fragment_offset=st.sampled_from([0, 0, 0, 8, 64, 65528]),
+    time_to_live=st.sampled_from([0, 1, 2, 64]),
+    options=st.sampled_from([b"", bytes.fromhex("94040000"), bytes.fromhex("07070400000000 00"), b"\x44\x01\x00\x00"]),
+)
+
+
+@settings(max_examples=80)
+@given(st.lists(st.tuples(st.booleans(), PACKETS, st.sampled_from([0.0, 0.4, 1.0, 61.0])), max_size=10))
+def test_whatever_leaves_fits_its_link_adds_up_and_has_time_to_live(
+    events: list[tuple[bool, Packet, float]],
+) -> None:
+    bench = Bench(internal={"mtu": 600}, tunnel={"session": SESSION | {"mtu": 1300}})
+    for is_from_inside, packet, pause in events:
+        effects = bench.at(bench.now + pause)
+        if is_from_inside:
+            effects += bench.inside(packet)
+        elif packet.total_length <= 1568:
+            effects += bench.tunnel(packet)
+        inside, tunnel = bench.sent_inside(effects), bench.sent_into_tunnel(effects)
+        assert all(sent.total_length <= 600 for sent in inside)
+        assert all(sent.total_length <= 1300 for sent in tunnel)
+        assert all(sent.time_to_live > 0 and not sent.destination.is_multicast for sent in inside + tunnel)
+        assert len(fates(effects)) >= 1 or states(effects)

@@ -90,6 +90,17 @@ def test_flags_and_offset_share_a_word() -> None:
     assert read.is_fragment
 
 
+@pytest.mark.parametrize(
+    ("more_fragments", "fragment_offset", "is_fragment"),
+    [(False, 0, False), (True, 0, True), (False, 8, True), (True, 8, True)],
+)
+def test_a_fragment_has_more_behind_it_or_something_before_it(
+    more_fragments: bool, fragment_offset: int, is_fragment: bool
+) -> None:
+    packet = replace(PACKET, more_fragments=more_fragments, fragment_offset=fragment_offset)
+    assert packet.is_fragment == is_fragment
+
+
 def test_what_follows_the_total_length_is_padding() -> None:
     assert ipv4.parse(OCTETS + bytes(20)) == PACKET
 
