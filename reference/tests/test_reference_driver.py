@@ -261,6 +261,14 @@ def test_a_server_that_is_not_there_gives_way_to_the_next(
     assert "Connection refused" in caplog.text
 
 
+def test_attempts_may_be_limited(make_driver: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    driver, _ = make_driver(f"remote 127.0.0.1 {port} tcp", "connect-retry 1 1", "connect-retry-max 2")
+    assert driver.run() == 1
+    assert caplog.records[-1].getMessage() == "2 attempts in a row have failed (connect-retry-max)"
+
+
 def test_sigusr1_makes_a_new_connection_and_sigusr2_tells(
     server: Server, make_driver: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -52,6 +52,10 @@ def test_without_loss_no_time_is_needed(key: StaticKey | None, make_world: MakeW
     kinds = [type(output) for output in (*world.of(Configured), *world.of(InstallKey), *world.of(UseKey))]
     assert kinds == [Configured, InstallKey, UseKey]
     assert set(world.times(SendPacket)) == {0.0}
+    assert world.server.keys[0].messages.everything_acknowledged, "over TCP, too (PROTOCOL.md 23.2)"
+    world.wait(30)
+    assert world.of(SendPing) == []
+    assert len(world.server.keys[0].heard) == 1, "nothing but the key exchange was said"
 
 
 def test_keys_by_the_exporter_are_those_that_the_server_has(make_world: MakeWorld) -> None:

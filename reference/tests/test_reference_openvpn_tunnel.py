@@ -257,6 +257,9 @@ class TwoRemotes:
     """As much of a profile as the tunnel looks at."""
 
     remotes: tuple[Remote, ...] = (Remote("1.2.3.4", 1194, "tcp"), Remote("1.2.3.5", 1194, "udp"))
+    connect_retry: float = 1.0
+    connect_retry_longest: float = 60.0
+    attempts: int = 0
 
 
 CONFIGURED = Configured(IPv4Interface("10.8.0.6/24"), 1400, 1340)

@@ -124,7 +124,11 @@ class OpenVpnTunnel:
         self._profile = profile
         self._session: Session | None = config.session
         self._state: State = Waiting(None)
-        self._delay = FIRST_DELAY
+        self._first_delay = profile.connect_retry if profile else FIRST_DELAY
+        self._longest_delay = profile.connect_retry_longest if profile else LONGEST_DELAY
+        self._delay = self._first_delay
+        self._failures = 0
+        """Attempts in a row that led to no key."""
         self.remote = 0
         """Which of the profile's remotes the flow goes to."""
         self.address = config.session.address if config.session else None
@@ -238,13 +242,26 @@ class OpenVpnTunnel:
 
     def _down(self, event: Event, because: Rule, now: float, wait: float = 0.0) -> Iterator[Step]:
         """There is no flow any more, nor any key (S4). It is opened again, each time after twice the time."""
+        self._failures += 1
+        if self._has_tried_enough:
+            self._move(event, Waiting(None))
+            reason = f"{self._failures} attempts in a row have failed (connect-retry-max)"
+            yield changed(because, reason=reason, will_retry=False)
+            return
         delay = max(self._delay, wait)
         self._move(event, Waiting(now + delay))
-        self._delay = min(2 * self._delay, LONGEST_DELAY)
+        self._delay = min(2 * self._delay, self._longest_delay)
         yield changed(because, retry_in_seconds=delay)
         if self._session is not None:
             self._session = None
             yield changed(rules.S4_KEYS_END)
+
+    @property
+    def _has_tried_enough(self) -> bool:
+        """Whether every remote has had as many attempts as the profile allows; 0 is no end."""
+        if self._profile is None or not self._profile.attempts:
+            return False
+        return self._failures >= self._profile.attempts * len(self._profile.remotes)
 
     def _next_remote(self) -> None:
         """The next attempt goes to the profile's next server."""
@@ -342,7 +359,7 @@ class OpenVpnTunnel:
             case InstallKey():
                 self._install(_key_of_client(output))
             case UseKey(key_id):
-                self._delay = FIRST_DELAY
+                self._delay, self._failures = self._first_delay, 0
                 yield from self._use(key_id)
             case DropKey(key_id):
                 self._forget(key_id)
