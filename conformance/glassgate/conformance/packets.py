@@ -363,6 +363,7 @@ def tcp(
     options: Octets | bytes = b"",
     data: bytes = b"",
     data_offset: int | None = None,
+    urgent_pointer: int = 0,
     given: int | None = None,
 ) -> Payload:
     """A TCP segment; ``given`` is a checksum other than the right one, ``data_offset`` counts 4-octet words."""
@@ -370,7 +371,16 @@ def tcp(
     def build(source: str, destination: str) -> Octets:
         words = 5 + len(options) // 4 if data_offset is None else data_offset
         header = _fields(
-            "HHIIBBHHH", source_port, destination_port, sequence, acknowledgment, words << 4, flags, window, 0, 0
+            "HHIIBBHHH",
+            source_port,
+            destination_port,
+            sequence,
+            acknowledgment,
+            words << 4,
+            flags,
+            window,
+            0,
+            urgent_pointer,
         )
         whole = header + options + data
         pseudo = _pseudo_header(source, destination, TCP, len(whole))

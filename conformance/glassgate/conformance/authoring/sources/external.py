@@ -416,6 +416,22 @@ category.vector(
     steps=[arrives(RECORD_BACK, DELIVERED)],
 )
 
+for name, destination in (("own-external-address", OUTSIDE.address), ("router", ROUTER.address)):
+    category.vector(
+        f"ext-inside-to-{name}",
+        f"From inside {destination} is somewhere else: the packet enters the tunnel, not the external network",
+        rules.S10_OTHER_OWN_ADDRESS if destination == OUTSIDE.address else rules.S14_FORWARD,
+        rules.S25_OUTER_ADDRESSES,
+        source='seed "Receiving a packet on the internal network"',
+        result=Result.ACCEPTABLE,
+        begins=CONNECTS,
+        steps=[
+            host_sends(packet := OUT.but(destination=destination)).expect(
+                segment(PSH | ACK, 1, 5001, framed(GATEWAY_SEALS.record(1, packet.but(time_to_live=63).build().data)))
+            ),
+        ],
+    )
+
 category.vector(
     "ext-record-again-until-acknowledged",
     "A record that is not acknowledged is sent again, the same octets",

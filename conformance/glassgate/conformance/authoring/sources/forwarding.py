@@ -101,17 +101,22 @@ for name, destination in (
         ],
     )
 
-for name, destination in (("tunnel-address", TUNNEL), ("external-address", "192.168.1.5")):
-    category.vector(
-        f"fwd-to-{name}",
-        f"From inside {destination} is somewhere else, although it is the gateway's",
-        rules.S10_OTHER_OWN_ADDRESS,
-        rules.S14_FORWARD,
-        source='seed "Receiving a packet on the internal network"',
-        steps=[
-            host_sends(packet := DATAGRAM.but(destination=destination)).expect(into_tunnel(passed(packet))),
-        ],
-    )
+category.vector(
+    "fwd-to-tunnel-address",
+    "From inside the tunnel address is somewhere else, although it is the gateway's",
+    rules.S10_OTHER_OWN_ADDRESS,
+    rules.S14_FORWARD,
+    source='seed "Receiving a packet on the internal network"',
+    steps=[host_sends(packet := DATAGRAM.but(destination=TUNNEL)).expect(into_tunnel(passed(packet)))],
+)
+
+category.vector(
+    "fwd-to-external-network",
+    "From inside the address that the gateway's machine has outside is somewhere else",
+    rules.S14_FORWARD,
+    source='seed "Receiving a packet on the internal network"',
+    steps=[host_sends(packet := DATAGRAM.but(destination="192.168.1.5")).expect(into_tunnel(passed(packet)))],
+)
 
 for protocol in (0, 1, 2, 6, 41, 47, 50, 89, 132, 253, 255):
     category.vector(
@@ -1253,7 +1258,7 @@ category.vector(
     "fwd-prefix-of-31",
     "In a prefix of 31 bits both addresses are hosts: 10.38.2.0 the gateway, 10.38.2.1 the host, 10.38.2.2 elsewhere",
     rules.S1_NO_BROADCAST_IN_31,
-    rules.S29_TO_HOST,
+    rules.S14_FORWARD,
     source="RFC 3021 2.1",
     config={"internal": {"address": "10.38.2.0/31"}},
     steps=[

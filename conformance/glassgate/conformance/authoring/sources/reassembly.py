@@ -412,8 +412,8 @@ _discarded(
 )
 _discarded(
     "teardrop",
-    "The second fragment, said to be the last, ends inside the first (teardrop)",
-    rules.S12_OVERLAP,
+    "The last fragment ends inside the first, before octets that are held already (teardrop)",
+    rules.S12_BEYOND_END,
     ASKED.piece(0, 24, more=True),
     ASKED.but(payload=raw(1, b"\xff" * 4)).piece(0, 4, more=False).but(fragment_offset=2),
     why="RFC 1858; CERT CA-1997-28",

@@ -28,6 +28,7 @@ from glassgate.conformance.packets import (
     PSH,
     RST,
     SYN,
+    URG,
     IPv4,
     Value,
     bound,
@@ -462,6 +463,20 @@ category.vector(
         time_passes(13.0).expect(answers(PSH | ACK, 1, 1006, b"hello")),
         host_sends(host_segment(ACK, 1006, 6)).at(13.1).silence(),
         time_passes(60.0).silence(),
+    ],
+)
+
+category.vector(
+    "tcp-urgent-text",
+    "Urgent text stays in line: it comes back like any other, and the answer is not urgent",
+    rules.L3_URGENT,
+    rules.L3_ECHO,
+    source="RFC 9293 3.10.7.4 sixth, 3.8.5; RFC 6093 3",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        echoes(host_sends(host_segment(URG | PSH | ACK, 1001, 1, b"hello", urgent_pointer=3)), 1, 1006, b"hello"),
     ],
 )
 
