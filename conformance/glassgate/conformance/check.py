@@ -120,16 +120,21 @@ def check(
 def _run(
     subject: Subject, chosen: tuple[model.Vector, ...], declared: profile.Profile | None, console: Console
 ) -> runner.Run:
-    bad = 0
+    done = bad = 0
     with report.progress_bar(console) as bar:
         task = bar.add_task(subject.name, total=len(chosen), bad="")
 
         def advance(result: runner.VectorResult) -> None:
-            nonlocal bad
+            nonlocal done, bad
+            done += 1
             bad += not result.status.is_good
             bar.update(task, advance=1, bad=f"[red]{bad} not good[/red]" if bad else "")
 
-        return runner.run(subject, chosen, declared, advance)
+        try:
+            return runner.run(subject, chosen, declared, advance)
+        except KeyboardInterrupt:
+            console.print(f"{subject.name}: stopped after {done} of {len(chosen)} vectors, {bad} of them not good")
+            raise
 
 
 def _subjects(names: tuple[str, ...], commands: tuple[str, ...], timeout: float) -> list[Subject]:

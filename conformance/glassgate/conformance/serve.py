@@ -64,7 +64,7 @@ class Service:
         try:
             return self._dispatch(_parsed(line))
         except (LineError, ConfigError) as error:
-            return {"error": str(error)}
+            return {"error": " ".join(str(error).split())}
         except Unsupported as error:
             return {"unsupported": error.capability}
         except SubjectFault as fault:
