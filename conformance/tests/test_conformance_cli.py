@@ -109,7 +109,7 @@ def test_a_failure_ends_with_one_and_is_told_in_full(glassgate: Run, vectors: Pa
     assert status == 1
     for words in (
         "FAIL wrong  The wrong one",
-        "steps[1]: internal packet octets 41–41: is 01, not 09",
+        "steps[1]: internal packet, octet 41: is 01, not 09",
         f"rule s7-probe (MUST): {rules.S7_PROBE.sentence[:40]}",
         "expected because of: this test",
         "ARP · target protocol address  10.38.2.9  10.38.2.1",

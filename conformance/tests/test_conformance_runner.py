@@ -142,7 +142,7 @@ def test_fail_tells_step_port_octets_and_values() -> None:
     wrong = a_step(1.0, packet(FRAME), packet(FRAME[:-1] + b"X"))
     result = status_of(a_vector(wrong))
     assert result.status is Status.FAIL
-    assert result.message == "steps[1]: internal packet octets 20–20: is 64, not 58"
+    assert result.message == "steps[1]: internal packet, octet 20: is 64, not 58"
     assert result.failing_pass == PLAIN
 
 

@@ -64,6 +64,13 @@ class Difference:
     end: int
     problem: str
 
+    @property
+    def place(self) -> str:
+        """Which octets, in words; empty for the whole."""
+        if not self.end:
+            return ""
+        return f"octet {self.start}" if self.end == self.start + 1 else f"octets {self.start} to {self.end - 1}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:

@@ -186,7 +186,7 @@ def pair_told(number: int, pair: Pair) -> RenderableType:
     if pair.actual is not None:
         parts.append(Text(f"{number}  actual:   {effect_told(pair.actual)}"))
     for difference in pair.differences:
-        place = f"octets {difference.start}–{difference.end - 1}: " if difference.end else ""
+        place = f"{difference.place}: " if difference.place else ""
         parts.append(Text(f"   ✗ {place}{difference.problem}", "red"))
     if isinstance(pair.expected, ExpectedPacket) and isinstance(pair.actual, ActualPacket):
         fields = differing_fields(pair.expected, pair.actual, pair.differences)

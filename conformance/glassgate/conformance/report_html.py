@@ -171,7 +171,7 @@ def _pair(pair: Pair) -> Iterator[str]:
     if pair.actual is not None:
         yield f'<p class="no">came: {escape(effect_told(pair.actual))}</p>'
     for difference in pair.differences:
-        place = f"octets {difference.start} to {difference.end - 1}: " if difference.end else ""
+        place = f"{difference.place}: " if difference.place else ""
         yield f'<p class="no">✗ {place}{escape(difference.problem)}</p>'
     expected = pair.expected if isinstance(pair.expected, ExpectedPacket) else None
     actual = pair.actual if isinstance(pair.actual, ActualPacket) else None

@@ -394,5 +394,4 @@ def _told(pair: Pair, difference: Difference) -> str:
     else:
         assert pair.actual is not None
         about = repr(pair.actual.do) if isinstance(pair.actual, ActualAction) else f"{pair.actual.port} packet"
-    place = f" octets {difference.start}–{difference.end - 1}" if difference.end else ""
-    return f"{about}{place}: {difference.problem}"
+    return f"{about}{', ' if difference.place else ''}{difference.place}: {difference.problem}"
