@@ -1,14 +1,147 @@
-"""The directives of a configuration file that this client does not act on, each with the reason.
+"""A configuration file cut into directives; and those that this client does not act on, each with the reason.
+
+What it answers: which directive, in which line, with which values or which block? An error is one line, and begins
+with it: ``client.ovpn:12: proto 'sctp': not one of …``.
 
 Three treatments, and every directive has exactly one: obeyed (the table in ``profile.py``), ignored because
 nothing is lost by it (reported all the same), refused because ignoring it would weaken security or break the tunnel.
 What is in none of the tables is refused as unknown, as the stock program does, unless the file itself says
 ``ignore-unknown-option`` or ``setenv opt``.
 
-Source of the names: OpenVPN options.c add_option, 2.6.14.
+Standards: OpenVPN options.c (read_config_file, read_inline_file; add_option for the names), 2.6.14.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from glassgate.reference.openvpn.words import WordsError, words
+
+MOST_WORDS = 16
+LARGEST_WORD = 255
+DEEPEST_INCLUSION = 10
+LONGEST_SHOWN = 80
+
+Read = Callable[[str], bytes]
+"""Opens a file that a profile names, and gives its octets; raises OSError."""
+
+
+class ProfileError(ValueError):
+    """A configuration file that cannot be used: one line that names file, line, directive and value."""
+
+
+# ── cutting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """One line of the file, or one inline block."""
+
+    file: str
+    line: int
+    name: str
+    values: tuple[str, ...]
+    inline: str | None = field(default=None, repr=False)
+
+    def error(self, problem: str, *, show: bool = True) -> ProfileError:
+        """The error that this directive makes; ``show`` false leaves out values that may be secret."""
+        values = "".join(f" {value!r}" for value in self.values) if show else ""
+        return ProfileError(f"{self.file}:{self.line}: {_shown(self.name)}{values}: {problem}")
+
+    def value(self, index: int) -> str:
+        """A value that must be there."""
+        if index >= len(self.values):
+            raise self.error("a value is missing")
+        return self.values[index]
+
+    def integer(self, index: int, low: int, high: int) -> int:
+        """A whole number in a range."""
+        text = self.value(index)
+        if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+            raise self.error(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    def seconds(self, index: int) -> float:
+        """A time in whole seconds."""
+        return float(self.integer(index, 0, 2**31 - 1))
+
+    def choice(self, index: int, choices: tuple[str, ...]) -> str:
+        """One of several words."""
+        text = self.value(index)
+        if text not in choices:
+            raise self.error(f"{text!r} is not one of {', '.join(choices)}")
+        return text
+
+
+def _shown(text: str) -> str:
+    """Text of the file as one short line, whatever it holds."""
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return text if text.isprintable() else ascii(text)
+
+
+def read_directives(text: str, name: str, read: Read | None, depth: int = 1) -> Iterator[Directive]:
+    """Each directive in the order of the file; ``config FILE`` is replaced by that file's."""
+    lines = iter(enumerate(text.removeprefix("\ufeff").splitlines(), start=1))
+    for number, line in lines:
+        try:
+            found = words(line)
+        except WordsError as error:
+            raise ProfileError(f"{name}:{number}: {_shown(line.strip())}: {error}") from None
+        if not found:
+            continue
+        directive = Directive(name, number, found[0].removeprefix("--"), tuple(found[1:]))
+        _check_size(directive)
+        block = re.fullmatch(r"<([^/>]+)>", found[0])
+        if block and len(found) == 1:
+            yield replace(directive, name=block[1], inline=_inline_block(directive, block[1], lines))
+        elif directive.name == "config":
+            yield from _included(directive, read, depth)
+        else:
+            yield directive
+
+
+def _check_size(directive: Directive) -> None:
+    if len(directive.values) > MOST_WORDS - 1:
+        raise directive.error(f"more than {MOST_WORDS - 1} values")
+    if any(len(value) > LARGEST_WORD for value in directive.values):
+        raise directive.error(f"a value is longer than {LARGEST_WORD} characters", show=False)
+
+
+def _inline_block(directive: Directive, name: str, lines: Iterator[tuple[int, str]]) -> str:
+    """The lines up to the closing tag (options.c read_inline_file)."""
+    block: list[str] = []
+    for _, line in lines:
+        if line.lstrip().startswith(f"</{name}>"):
+            return "".join(f"{kept}\n" for kept in block)
+        block.append(line)
+    raise directive.error(f"no closing </{name}>")
+
+
+def _included(directive: Directive, read: Read | None, depth: int) -> Iterator[Directive]:
+    if depth >= DEEPEST_INCLUSION:
+        raise directive.error(f"files include each other more than {DEEPEST_INCLUSION} deep")
+    path = directive.value(0)
+    text = open_file(directive, path, read).decode("utf-8", "replace")
+    yield from read_directives(text, path, read, depth + 1)
+
+
+def open_file(directive: Directive, path: str, read: Read | None) -> bytes:
+    """What a file holds that a directive names.
+
+    Raises:
+        ProfileError: it cannot be opened.
+    """
+    if read is None:
+        raise directive.error("files cannot be opened here: put its contents inline")
+    try:
+        return read(path)
+    except OSError as error:
+        raise directive.error(error.strerror or "cannot be opened") from None
+
+
+# ── what is not acted on ─────────────────────────────────────────────────────────────────────────────────────────────
 
 _ALL_THROUGH = "all that is not internal goes through the tunnel anyway"
 _NO_DEVICE = "there is no tun device here"

@@ -2,62 +2,44 @@
 
 What it answers: which servers, which keys, which names must match, which timers; and what of the file is not obeyed.
 
-A file is read in three steps: cut into directives (words, inline blocks), each directive looked up in one of three
-tables (obeyed, ignored, refused; ``directives.py`` holds the latter two), then all checked against each other.
-An error is one line: ``client.ovpn:12: proto 'sctp': not one of …``.
+A file is read in three steps: cut into directives (``directives.py``), each directive looked up in one of three tables
+(obeyed, here; ignored or refused, there), then all checked against each other (keys and certificates by
+``key_files.py``). Files are not opened here: ``read`` is handed in, so a profile can come from anywhere, and
+``inlining.py`` makes one that holds everything.
 
-Files are not opened here: ``read`` is handed in, so a profile can come from anywhere. ``inlined`` turns a file that
-refers to others into one that holds everything.
-
-Standards: OpenVPN options.c (add_option, options_postprocess), crypto.c read_key_file, tls_crypt.c
-tls_crypt_v2_init_client_key; PROTOCOL.md sections 3.5, 3.6, 13, 14.2.
+Standards: OpenVPN options.c (add_option, options_postprocess_verify_ce); PROTOCOL.md sections 13, 14.2.
 Not here: IPv6 transport, proxies, static-key mode, anything of a server.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Literal, NoReturn
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import pkcs12
-
 from glassgate.contract.configuration import LARGEST_MTU, SMALLEST_MTU, Cipher
 from glassgate.reference.openvpn import directives
+from glassgate.reference.openvpn.directives import Directive, Read, open_file, read_directives
+from glassgate.reference.openvpn.directives import ProfileError as ProfileError
+from glassgate.reference.openvpn.inlining import asks_for_credentials as asks_for_credentials
+from glassgate.reference.openvpn.inlining import inlined as inlined
 from glassgate.reference.openvpn.key_exchange import Credentials
-from glassgate.reference.openvpn.tls import NameCheck, PrivateKey, TlsSettings
-from glassgate.reference.openvpn.words import WordsError, words
-from glassgate.reference.openvpn.wrapping import (
-    STATIC_KEY_OCTETS,
-    StaticKey,
-    Wrap,
-    WrapPlain,
-    WrapTlsAuth,
-    WrapTlsCrypt,
-    WrapTlsCryptV2,
+from glassgate.reference.openvpn.key_files import (
+    certificates,
+    client_key,
+    private_key,
+    revocations,
+    static_key,
+    unpack_pkcs12,
 )
+from glassgate.reference.openvpn.tls import NameCheck, TlsSettings
+from glassgate.reference.openvpn.wrapping import Wrap, WrapPlain, WrapTlsAuth, WrapTlsCrypt
 
 DEFAULT_PORT = 1194
 DEFAULT_MTU = 1500
-MOST_WORDS = 16
-LARGEST_WORD = 255
-DEEPEST_INCLUSION = 10
-LONGEST_SHOWN = 80
-
-Read = Callable[[str], bytes]
-"""Opens a file that a profile names, and gives its octets; raises OSError."""
-
-
-class ProfileError(ValueError):
-    """A configuration file that cannot be used: one line that names file, line, directive and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +133,7 @@ class Profile:
             ProfileError: the file cannot be used.
         """
         draft = _Draft(name, read, credentials)
-        for directive in _directives(text, name, read):
+        for directive in read_directives(text, name, read):
             draft.take(directive)
         return draft.finish()
 
@@ -167,110 +149,6 @@ class Profile:
                     raise ProfileError(f"the server pushes {option!r}, which 'pull-filter reject' forbids")
                 return pull_filter.action == "ignore"
         return False
-
-
-# ── step 1: directives ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Directive:
-    """One line of the file, or one inline block."""
-
-    file: str
-    line: int
-    name: str
-    values: tuple[str, ...]
-    inline: str | None = field(default=None, repr=False)
-
-    def error(self, problem: str, *, show: bool = True) -> ProfileError:
-        """The error that this directive makes; ``show`` false leaves out values that may be secret."""
-        values = "".join(f" {value!r}" for value in self.values) if show else ""
-        return ProfileError(f"{self.file}:{self.line}: {_shown(self.name)}{values}: {problem}")
-
-    def value(self, index: int) -> str:
-        """A value that must be there."""
-        if index >= len(self.values):
-            raise self.error("a value is missing")
-        return self.values[index]
-
-    def integer(self, index: int, low: int, high: int) -> int:
-        """A whole number in a range."""
-        text = self.value(index)
-        if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
-            raise self.error(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-
-    def seconds(self, index: int) -> float:
-        """A time in whole seconds."""
-        return float(self.integer(index, 0, 2**31 - 1))
-
-    def choice(self, index: int, choices: tuple[str, ...]) -> str:
-        """One of several words."""
-        text = self.value(index)
-        if text not in choices:
-            raise self.error(f"{text!r} is not one of {', '.join(choices)}")
-        return text
-
-
-def _shown(text: str) -> str:
-    """Text of the file as one short line, whatever it holds."""
-    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
-    return text if text.isprintable() else ascii(text)
-
-
-def _directives(text: str, name: str, read: Read | None, depth: int = 1) -> Iterator[Directive]:
-    """Each directive in the order of the file; ``config FILE`` is replaced by that file's."""
-    lines = iter(enumerate(text.removeprefix("\ufeff").splitlines(), start=1))
-    for number, line in lines:
-        try:
-            found = words(line)
-        except WordsError as error:
-            raise ProfileError(f"{name}:{number}: {_shown(line.strip())}: {error}") from None
-        if not found:
-            continue
-        directive = Directive(name, number, found[0].removeprefix("--"), tuple(found[1:]))
-        _check_size(directive)
-        block = re.fullmatch(r"<([^/>]+)>", found[0])
-        if block and len(found) == 1:
-            yield replace(directive, name=block[1], inline=_inline_block(directive, block[1], lines))
-        elif directive.name == "config":
-            yield from _included(directive, read, depth)
-        else:
-            yield directive
-
-
-def _check_size(directive: Directive) -> None:
-    if len(directive.values) > MOST_WORDS - 1:
-        raise directive.error(f"more than {MOST_WORDS - 1} values")
-    if any(len(value) > LARGEST_WORD for value in directive.values):
-        raise directive.error(f"a value is longer than {LARGEST_WORD} characters", show=False)
-
-
-def _inline_block(directive: Directive, name: str, lines: Iterator[tuple[int, str]]) -> str:
-    """The lines up to the closing tag (options.c read_inline_file)."""
-    block: list[str] = []
-    for _, line in lines:
-        if line.lstrip().startswith(f"</{name}>"):
-            return "".join(f"{kept}\n" for kept in block)
-        block.append(line)
-    raise directive.error(f"no closing </{name}>")
-
-
-def _included(directive: Directive, read: Read | None, depth: int) -> Iterator[Directive]:
-    if depth >= DEEPEST_INCLUSION:
-        raise directive.error(f"files include each other more than {DEEPEST_INCLUSION} deep")
-    path = directive.value(0)
-    text = _open(directive, path, read).decode("utf-8", "replace")
-    yield from _directives(text, path, read, depth + 1)
-
-
-def _open(directive: Directive, path: str, read: Read | None) -> bytes:
-    if read is None:
-        raise directive.error("files cannot be opened here: put its contents inline")
-    try:
-        return read(path)
-    except OSError as error:
-        raise directive.error(error.strerror or "cannot be opened") from None
 
 
 # ── step 2: each directive on its own ────────────────────────────────────────────────────────────────────────────────
@@ -320,7 +198,7 @@ class _Draft:
         """What an inline block holds, or the file that the first value names."""
         if directive.inline is not None:
             return directive.inline.encode()
-        return _open(directive, path or directive.value(0), self.read)
+        return open_file(directive, path or directive.value(0), self.read)
 
     def finish(self) -> Profile:
         """Step 3: what only the whole file can tell."""
@@ -378,7 +256,7 @@ def _connection(draft: _Draft, directive: Directive) -> None:
     """A block with a remote of its own (options.c, CE options)."""
     inner = _Draft(draft.name, draft.read, None)
     inner.port, inner.proto, inner.optional = draft.port, draft.proto, draft.optional
-    for entry in _directives(directive.inline or "", directive.file, draft.read):
+    for entry in read_directives(directive.inline or "", directive.file, draft.read):
         shifted = replace(entry, line=directive.line + entry.line)
         if shifted.name not in ("remote", "proto", "port", "rport") and shifted.name in OBEYED:
             raise shifted.error("not supported in <connection>: put it outside")
@@ -712,7 +590,7 @@ OBEYED: dict[str, Handler] = {
     "setenv": _setenv,
     "ignore-unknown-option": _ignore_unknown_option,
 }
-"""The directives that are acted on. Which of them take a file is told by ``_FILES`` below."""
+"""The directives that are acted on."""
 
 # ── step 3: all together ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -742,50 +620,15 @@ def _wrap(draft: _Draft) -> Wrap:
         return WrapPlain()
     directive, content = draft.contents[given[0]]
     if directive.name == "tls-crypt":
-        return WrapTlsCrypt(_static_key(directive, content))
+        return WrapTlsCrypt(static_key(directive, content))
     if directive.name == "tls-crypt-v2":
-        return _client_key(directive, content)
+        return client_key(directive, content)
     digest, direction = draft.fields.get("digest", "sha1"), draft.fields.get("key_direction")
     assert isinstance(digest, str)
     assert direction is None or isinstance(direction, int)
     if digest == "none":
         raise directive.error("needs a digest, and 'auth' is 'none'", show=False)
-    return WrapTlsAuth(_static_key(directive, content), digest, direction)
-
-
-_STATIC_KEY = re.compile(
-    rb"-----BEGIN OpenVPN Static key V1-----\s*([0-9a-fA-F\s]*?)\s*-----END OpenVPN Static key V1-----"
-)
-_CLIENT_KEY = re.compile(
-    rb"-----BEGIN OpenVPN tls-crypt-v2 client key-----\s*"
-    rb"([A-Za-z0-9+/=\s]*?)"
-    rb"\s*-----END OpenVPN tls-crypt-v2 client key-----"
-)
-
-
-def _static_key(directive: Directive, content: bytes) -> StaticKey:
-    match = _STATIC_KEY.search(content)
-    octets = bytes.fromhex(b"".join(match[1].split()).decode()) if match and _is_even(match[1]) else b""
-    if len(octets) != STATIC_KEY_OCTETS:
-        raise directive.error("holds no OpenVPN static key of 2048 bits", show=directive.inline is None)
-    return StaticKey(octets)
-
-
-def _is_even(digits: bytes) -> bool:
-    return len(b"".join(digits.split())) % 2 == 0
-
-
-def _client_key(directive: Directive, content: bytes) -> WrapTlsCryptV2:
-    """The client's own key, then the same as only the server can open it; the last two octets tell its length."""
-    match = _CLIENT_KEY.search(content)
-    try:
-        octets = base64.b64decode(b"".join(match[1].split()), validate=True) if match else b""
-    except binascii.Error:
-        octets = b""
-    key, wrapped = octets[:STATIC_KEY_OCTETS], octets[STATIC_KEY_OCTETS:]
-    if not 290 <= len(wrapped) <= 1024 or int.from_bytes(wrapped[-2:], "big") != len(wrapped):
-        raise directive.error("holds no tls-crypt-v2 client key", show=directive.inline is None)
-    return WrapTlsCryptV2(StaticKey(key), wrapped)
+    return WrapTlsAuth(static_key(directive, content), digest, direction)
 
 
 def _credentials(draft: _Draft) -> Credentials | None:
@@ -799,13 +642,13 @@ def _credentials(draft: _Draft) -> Credentials | None:
 
 def _tls_settings(draft: _Draft) -> TlsSettings:
     if "pkcs12" in draft.contents:
-        _unpack_pkcs12(draft)
+        unpack_pkcs12(draft.contents)
     settings = TlsSettings(
-        authorities=_certificates(draft, "ca"),
-        chain=_certificates(draft, "cert")[1:] + _certificates(draft, "extra-certs"),
-        certificate=next(iter(_certificates(draft, "cert")), None),
-        private_key=_private_key(draft),
-        revocations=_revocations(draft),
+        authorities=certificates(draft.contents, "ca"),
+        chain=certificates(draft.contents, "cert")[1:] + certificates(draft.contents, "extra-certs"),
+        certificate=next(iter(certificates(draft.contents, "cert")), None),
+        private_key=private_key(draft.contents),
+        revocations=revocations(draft.contents),
         **draft.tls,  # type: ignore[arg-type]  # each was made for the field of its name
     )
     _check_identity(draft, settings)
@@ -828,175 +671,3 @@ def _check_identity(draft: _Draft, settings: TlsSettings) -> None:
         _missing(draft, "cert: is missing, and so is 'auth-user-pass': the server could not know this client")
     if certificate is not None and key is not None and certificate.public_key() != key.public_key():
         raise draft.contents["key"][0].error("is not the key of the certificate in 'cert'", show=False)
-
-
-def _certificates(draft: _Draft, name: str) -> tuple[x509.Certificate, ...]:
-    if name not in draft.contents:
-        return ()
-    directive, content = draft.contents[name]
-    try:
-        return tuple(x509.load_pem_x509_certificates(content))
-    except ValueError:
-        raise directive.error("holds no readable PEM certificate", show=directive.inline is None) from None
-
-
-def _private_key(draft: _Draft) -> PrivateKey | None:
-    if "key" not in draft.contents:
-        return None
-    directive, content = draft.contents["key"]
-    shown = directive.inline is None
-    encrypted = b"ENCRYPTED" in content
-    if encrypted and "askpass" not in draft.contents:
-        raise directive.error("is encrypted: give its password with 'askpass FILE'", show=shown)
-    try:
-        key = serialization.load_pem_private_key(content, _password(draft) if encrypted else None)
-    except ValueError:
-        problem = "cannot be decrypted with the password of 'askpass'" if encrypted else "holds no readable PEM key"
-        raise directive.error(problem, show=shown) from None
-    return _usable(directive, key)
-
-
-def _usable(directive: Directive, key: object) -> PrivateKey:
-    if not isinstance(
-        key,
-        rsa.RSAPrivateKey
-        | ec.EllipticCurvePrivateKey
-        | ed25519.Ed25519PrivateKey
-        | ed448.Ed448PrivateKey
-        | dsa.DSAPrivateKey,
-    ):
-        raise directive.error("is a key of a kind that TLS does not sign with", show=directive.inline is None)
-    return key
-
-
-def _password(draft: _Draft) -> bytes:
-    return draft.contents["askpass"][1].split(b"\n")[0].rstrip(b"\r")
-
-
-def _unpack_pkcs12(draft: _Draft) -> None:
-    """Authorities, certificate and key from one file; as a block it is base64 (ssl_openssl.c tls_ctx_load_pkcs12)."""
-    directive, content = draft.contents["pkcs12"]
-    password = _password(draft) if "askpass" in draft.contents else None
-    try:
-        octets = base64.b64decode(content) if directive.inline is not None else content
-        bundle = pkcs12.load_pkcs12(octets, password)
-    except (ValueError, binascii.Error):
-        raise directive.error("cannot be read: no PKCS #12, or not the password of 'askpass'", show=False) from None
-    if bundle.key is None or bundle.cert is None:
-        raise directive.error("holds no certificate with its key", show=False)
-    encoding = serialization.Encoding.PEM
-    plain = bundle.key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    draft.contents["key"] = (directive, plain)
-    draft.contents["cert"] = (directive, bundle.cert.certificate.public_bytes(encoding))
-    authorities = b"".join(other.certificate.public_bytes(encoding) for other in bundle.additional_certs)
-    if authorities:
-        draft.contents.setdefault("ca", (directive, authorities))
-
-
-_REVOCATIONS = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
-
-
-def _revocations(draft: _Draft) -> tuple[x509.CertificateRevocationList, ...]:
-    if "crl-verify" not in draft.contents:
-        return ()
-    directive, content = draft.contents["crl-verify"]
-    try:
-        lists = tuple(x509.load_pem_x509_crl(block) for block in _REVOCATIONS.findall(content))
-    except ValueError:
-        lists = ()
-    if not lists:
-        raise directive.error("holds no readable PEM certificate revocation list", show=directive.inline is None)
-    return lists
-
-
-# ── a file without others ────────────────────────────────────────────────────────────────────────────────────────────
-
-_FILES = frozenset(
-    (
-        "ca",
-        "cert",
-        "extra-certs",
-        "key",
-        "askpass",
-        "crl-verify",
-        "tls-auth",
-        "tls-crypt",
-        "tls-crypt-v2",
-        "auth-user-pass",
-    )
-)
-
-
-def asks_for_credentials(text: str, name: str, read: Read) -> bool:
-    """Whether the file leaves user name and password to a person.
-
-    Raises:
-        ProfileError: a file cannot be opened or the text cannot be cut into directives.
-    """
-    return any(
-        directive.name == "auth-user-pass" and not directive.values and directive.inline is None
-        for directive in _directives(text, name, read)
-    )
-
-
-def inlined(
-    text: str,
-    name: str,
-    read: Read,
-    credentials: Credentials | None = None,
-    resolve: Callable[[str], str] = lambda host: host,
-) -> str:
-    """The same profile with the contents of all files in it, so that it can be read elsewhere.
-
-    ``resolve`` turns the names of remotes into addresses, for a gateway that cannot look names up.
-
-    Raises:
-        ProfileError: a file cannot be opened, a name not be looked up, or the text not be cut into directives.
-    """
-    written = _Writer(read, credentials, resolve)
-    return "".join(written.directive(directive) for directive in _directives(text, name, read))
-
-
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    """Writes directives with nothing left to look up."""
-
-    read: Read
-    credentials: Credentials | None
-    resolve: Callable[[str], str]
-
-    def directive(self, directive: Directive) -> str:
-        name, values = directive.name, directive.values
-        if name == "connection" and directive.inline is not None:
-            inner = _directives(directive.inline, directive.file, self.read)
-            return f"<{name}>\n{''.join(map(self.directive, inner))}</{name}>\n"
-        if directive.inline is not None:
-            return f"<{name}>\n{directive.inline}</{name}>\n"
-        if name == "auth-user-pass" and not values and self.credentials is not None:
-            return f"<{name}>\n{self.credentials.username}\n{self.credentials.password}\n</{name}>\n"
-        if name == "remote" and values:
-            values = (self._address(directive), *values[1:])
-        elif name == "pkcs12" and values:
-            bundle = base64.encodebytes(_open(directive, values[0], self.read)).decode()
-            return f"<{name}>\n{bundle}</{name}>\n"
-        elif name in _FILES and values:
-            return self._file(directive)
-        return " ".join((name, *map(_quoted, values))) + "\n"
-
-    def _file(self, directive: Directive) -> str:
-        """The file that a directive names, as a block; a key's direction becomes a directive of its own."""
-        name, values = directive.name, directive.values
-        content = _open(directive, values[0], self.read).decode("utf-8", "replace").removesuffix("\n")
-        direction = f"key-direction {values[1]}\n" if name == "tls-auth" and len(values) > 1 else ""
-        return f"<{name}>\n{content}\n</{name}>\n{direction}"
-
-    def _address(self, directive: Directive) -> str:
-        try:
-            return self.resolve(directive.values[0])
-        except OSError as error:
-            raise directive.error(error.strerror or "this name is unknown") from None
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
