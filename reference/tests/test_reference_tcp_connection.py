@@ -475,6 +475,17 @@ def test_challenges_are_limited_and_the_limit_passes() -> None:
     assert len(take(end, syn, NOW + CHALLENGE_SECONDS)[0]) == 1
 
 
+def test_the_limit_of_challenges_slides() -> None:
+    end = established()
+    syn = replace(SEGMENT, control=SYN)
+    for number in range(CHALLENGES):
+        take(end, syn, NOW + min(number, 1))
+
+    at_the_end_of_the_first = NOW + CHALLENGE_SECONDS
+
+    assert [len(take(end, syn, at_the_end_of_the_first)[0]) for _ in range(3)] == [1, 0, 0]
+
+
 def test_segments_without_text_outside_the_window_are_answered_within_the_same_limit() -> None:
     end = established()
     old = replace(SEGMENT, sequence_number=THEIRS + -1)
@@ -569,6 +580,15 @@ def test_sixth_urgent_text_stays_in_line_and_is_told() -> None:
 
     assert rules.L3_URGENT in [output.rule for output in end.flush(NOW) if isinstance(output, Note)]
     assert end.read(10) == b"!"
+
+
+@pytest.mark.parametrize(("state", "control"), [(State.CLOSE_WAIT, URG | ACK), (State.ESTABLISHED, ACK)])
+def test_sixth_nothing_is_told_without_urgent_text_or_after_the_fin(state: State, control: int) -> None:
+    end = IN_STATE[state]()
+
+    end.receive(replace(SEGMENT, sequence_number=end.receiving.nxt, control=control, urgent_pointer=1), NOW)
+
+    assert rules.L3_URGENT not in [output.rule for output in end.flush(NOW) if isinstance(output, Note)]
 
 
 # ── seventh: text ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1239,6 +1259,56 @@ def test_a_hard_error_ends_an_attempt_and_no_connection() -> None:
 
 
 # ── notes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def notes_of(outputs: list[SendSegment | Note]) -> list[tuple[Rule, object, object]]:
+    """Rule, the state before and the state after, of each change."""
+    notes = [output for output in outputs if isinstance(output, Note) and output.kind is NoteKind.STATE]
+    return [(note.rule, note.detail.get("was"), note.detail.get("state")) for note in notes]
+
+
+def test_each_change_of_state_is_told_with_what_led_to_it() -> None:
+    end = connection()
+
+    end.open(NOW)
+    assert notes_of(end.flush(NOW)) == [
+        (rules.S2_OPEN_FLOW, "CLOSED", "SYN-SENT"),
+        (rules.L3_INITIAL_SEQUENCE, None, None),
+        (rules.L3_MSS, None, None),
+    ]
+    end.receive(SYN_ACK, NOW)
+    assert notes_of(end.flush(NOW)) == [(rules.L3_ESTABLISHED, "SYN-SENT", "ESTABLISHED")]
+    end.receive(replace(SEGMENT, text=b"hello"), NOW)
+    assert notes_of(end.flush(NOW)) == []
+    end.close()
+    assert notes_of(end.flush(NOW)) == [(rules.L3_CLOSE, "ESTABLISHED", "FIN-WAIT-1")]
+
+
+def test_a_close_that_has_to_wait_changes_no_state() -> None:
+    end = half_open()
+
+    end.close()
+
+    assert notes_of(end.flush(NOW)) == []
+
+
+def test_the_fate_of_a_segment_is_told_last_with_the_values_that_decided() -> None:
+    end = established()
+
+    end.receive(replace(SEGMENT, sequence_number=THEIRS + -1, text=b"x"), NOW)
+
+    fate = end.flush(NOW)[-1]
+    assert isinstance(fate, Note)
+    assert fate.detail == {
+        "connection": "192.168.1.5:49152 1.2.3.4:1194",
+        "state": "ESTABLISHED",
+        "control": "ACK",
+        "sequence_number": 5000,
+        "acknowledgment_number": 1001,
+        "window": 50_000,
+        "length": 1,
+        "expected": 5001,
+    }
 
 
 def test_without_listeners_there_are_no_notes_and_the_same_segments() -> None:

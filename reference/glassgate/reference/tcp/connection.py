@@ -210,7 +210,6 @@ class Connection:
         # Sixth and on: text and FIN that came with the SYN were held, and have their turn.
         self._seventh_text(segment, now)
         self._eighth_fin(segment, now)
-        self._take(rules.L3_ESTABLISHED, segment)
         return False
 
     def _syn_sent_fifth_nothing(self, segment: Segment, now: float) -> bool:
@@ -419,7 +418,6 @@ class Connection:
         sending = self.sending
         sending.shift = syn.window_scale or 0
         sending.wl1, sending.wl2 = syn.sequence_number, syn.acknowledgment_number
-        sending.wnd = sending.largest_window = syn.window
         theirs = DEFAULT_SEGMENT_SIZE if syn.maximum_segment_size is None else syn.maximum_segment_size
         sending.lower_segment_size(max(theirs, SMALLEST_SEGMENT_SIZE))
 
