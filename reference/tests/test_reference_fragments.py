@@ -44,6 +44,10 @@ def test_the_smallest_mtu_carries_48_octets_a_fragment() -> None:
     assert sizes(replace(PACKET, payload=bytes(100)), 68) == [(0, 68, True), (48, 68, True), (96, 24, False)]
 
 
+def test_a_last_fragment_may_fill_the_mtu() -> None:
+    assert sizes(replace(PACKET, payload=bytes(96)), 68) == [(0, 68, True), (48, 68, False)]
+
+
 def test_a_fragment_keeps_its_place_and_its_last_piece_its_flag() -> None:
     middle = replace(PACKET, payload=bytes(1000), fragment_offset=2000, more_fragments=True)
     assert sizes(middle, 576) == [(2000, 572, True), (2552, 468, True)]
@@ -260,9 +264,11 @@ def test_the_oldest_datagram_gives_way_when_too_many_octets_are_held() -> None:
 
 
 def test_a_fragment_over_the_limit_alone_is_dropped() -> None:
-    reassembly = Reassembly(Limits(reassembly_octets=15))
-    assert last(reassembly, piece(0, 8, identification=2), piece(0, 16)) == "s12-octet-limit"
+    reassembly = Reassembly(Limits(reassembly_octets=16))
+    assert last(reassembly, piece(0, 8, identification=2), piece(0, 24)) == "s12-octet-limit"
     assert reassembly.octets == 8
+    assert last(reassembly, piece(0, 16)) == "s12-hold"
+    assert reassembly.octets == 16
 
 
 def test_a_datagram_in_too_many_fragments_is_discarded() -> None:

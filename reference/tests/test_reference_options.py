@@ -19,6 +19,10 @@ def test_options_are_read_one_behind_the_other() -> None:
     assert read == [Option(0, b"\x01"), Option(1, RECORD_ROUTE), Option(8, ROUTER_ALERT)]
 
 
+def test_an_option_may_have_no_data_and_may_end_with_the_header() -> None:
+    assert list(options.parse(bytes.fromhex("8202 8802"))) == [Option(0, b"\x82\x02"), Option(2, b"\x88\x02")]
+
+
 def test_nothing_is_read_beyond_the_end_of_options() -> None:
     assert list(options.parse(ROUTER_ALERT + b"\x00\x83\x01\x00")) == [Option(0, ROUTER_ALERT)]
     assert options.has_end(ROUTER_ALERT + b"\x00\x83\x01\x00")
