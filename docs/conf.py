@@ -17,6 +17,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "source_pages",  # each source file of the gateways as a page with anchored lines; the role `source`
+    "machines",  # state machines drawn from their tables
     "contract_pages",  # the rules, the vectors and the configuration, as the code has them
 ]
 exclude_patterns = ["_build", "_ext"]

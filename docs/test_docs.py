@@ -14,9 +14,10 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
-from glassgate.conformance import model
+from glassgate.conformance import cli, model
 from glassgate.contract import GatewayConfig
 from glassgate.contract.rules import RULES
+from glassgate.reference.tcp import states
 
 HERE = Path(__file__).parent
 PAGES = sorted(path.relative_to(HERE).with_suffix(".html").as_posix() for path in HERE.rglob("*.md"))
@@ -95,6 +96,22 @@ def test_every_member_of_the_configuration_is_on_its_page_with_a_meaning(html: P
     meanings = {name: re.sub(r"<[^>]+>", "", cells.rsplit("<td>", 1)[-1]).strip() for name, cells in rows}
     assert set(GatewayConfig.__slots__) <= set(meanings)
     assert [name for name, meaning in meanings.items() if not meaning] == []
+
+
+def test_the_pictures_of_state_machines_have_every_state_and_arrow(html: Path) -> None:
+    text = (html / "state-machines.html").read_text("utf-8")
+    pictures = re.findall(r'<svg class="machine".*?</svg>', text, re.DOTALL)
+    assert len(pictures) == 3
+    assert all(f">{state.value}</text>" in pictures[0] for state in states.State)
+    listed = {
+        (source, target) for (source, event), target in states.TRANSITIONS.items() if event not in states._ANY_TIME
+    }
+    assert pictures[0].count('class="tip"') == len(listed)
+
+
+def test_every_command_has_its_help(html: Path) -> None:
+    anchors = Page(html / "commands.html").anchors
+    assert anchors.issuperset(f"glassgate-{name}" for name in cli.COMMANDS)
 
 
 # ── in a browser ──────────────────────────────────────────────────────────────────────────────────────────────────────

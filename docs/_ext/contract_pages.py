@@ -3,6 +3,7 @@
 ``{rules}``          every rule with its anchor, level, sentence, citation, vectors, and the lines that cite it
 ``{vectors}``        every vector with its anchor, what it is about, its source and its rules
 ``{vector-json} ID`` one vector as JSON
+``{commands}``       every command with its help
 ``{configuration}``  every member of a configuration with its type, default and meaning
 ``{rule}`SLUG```     a link to a rule
 """
@@ -19,12 +20,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import click
 from docutils import nodes
 from source_pages import ROOT, sources, tree
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from glassgate.conformance import model
+from glassgate.conformance import cli, model
 from glassgate.conformance.authoring import SOURCES
 from glassgate.contract import Cipher, GatewayConfig, Limits, configuration
 from glassgate.contract.rules import CHAPTERS, RULES, Level, Rule
@@ -351,6 +353,37 @@ def _prose(text: str) -> list[nodes.Node]:
     return [nodes.literal("", part) if index % 2 else nodes.Text(part) for index, part in enumerate(parts)]
 
 
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class CommandsDirective(SphinxDirective):
+    """Every command, and every command of a command, with its help."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make one section for each."""
+        root = click.Context(cli.glassgate, info_name="glassgate")
+        made = []
+        for name in cli.COMMANDS:
+            command = cli.glassgate.get_command(root, name)
+            assert command is not None
+            made.append(_command(command, name, root))
+        return made
+
+
+def _command(command: click.Command, name: str, parent: click.Context) -> nodes.section:
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=84, max_content_width=84)
+    path = context.command_path
+    section = nodes.section(ids=[path.replace(" ", "-")], names=[])
+    section += nodes.title("", "", nodes.literal("", path))
+    section += nodes.literal_block("", command.get_help(context), language="text")
+    if isinstance(command, click.Group):
+        for sub in command.list_commands(context):
+            below = command.get_command(context, sub)
+            assert below is not None
+            section += _command(below, sub, context)
+    return section
+
+
 # ── joining ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -369,6 +402,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("vectors", VectorsDirective)
     app.add_directive("vector-json", VectorJsonDirective)
     app.add_directive("configuration", ConfigurationDirective)
+    app.add_directive("commands", CommandsDirective)
     app.add_role("rule", RuleRole())
     app.connect("doctree-resolved", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
