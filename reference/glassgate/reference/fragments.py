@@ -180,17 +180,13 @@ class Reassembly:
         context = self._contexts.get(key)
 
         # REFUSE
-        refusal = _refuse_alone(packet, self._limits)
-        if refusal is None and isinstance(context, Discarded):
-            refusal = dropped(rules.S12_DISCARDED, fragment_offset=packet.fragment_offset)
-        if refusal is None and isinstance(context, Assembling) and context.holds(packet):
-            refusal = dropped(rules.S12_DUPLICATE, fragment_offset=packet.fragment_offset)
-        if refusal is not None:
+        refusal = _refuse_alone(packet, self._limits) or _refuse_as_known(context, packet)
+        if refusal is not None:  # it changes nothing
             yield refusal
             return
         if isinstance(context, Assembling):
             refusal = _refuse_beside(context, packet, self._limits)
-            if refusal is not None:
+            if refusal is not None:  # nor can the others be believed
                 self._discard(key, context)
                 yield refusal
                 return
@@ -256,6 +252,15 @@ def _refuse_alone(packet: Packet, limits: Limits) -> Note | None:
         return dropped(rules.S12_NOT_MULTIPLE_OF_8, **values)
     if len(packet.payload) > limits.reassembly_octets:
         return dropped(rules.S12_OCTET_LIMIT, **values)
+    return None
+
+
+def _refuse_as_known(context: Assembling | Discarded | None, packet: Packet) -> Note | None:
+    """Why nothing can be learned from this fragment that is not known already, or None."""
+    if isinstance(context, Discarded):
+        return dropped(rules.S12_DISCARDED, fragment_offset=packet.fragment_offset)
+    if isinstance(context, Assembling) and context.holds(packet):
+        return dropped(rules.S12_DUPLICATE, fragment_offset=packet.fragment_offset)
     return None
 
 
