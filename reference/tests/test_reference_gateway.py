@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 import dpkt
@@ -489,6 +489,18 @@ def test_tcp_is_answered_with_df_by_the_side_that_asked() -> None:
             (reset,) = bench.sent_into_tunnel(bench.tunnel(packet))
         assert (reset.source, reset.destination, reset.dont_fragment) == (GATEWAY, source, True)
         assert reset.payload[4:14] == bytes.fromhex("00000000 00000002 5014")  # RST and ACK of the SYN
+
+
+def test_a_connection_to_a_tunnel_address_that_is_gone_sends_nothing_from_it() -> None:
+    bench = Bench()
+    syn = bytes.fromhex("c000 0007 00000001 00000000 5002 ffff 0000 0000")
+    pseudo_header = FAR.packed + TUNNEL.packed + bytes([0, 6, 0, 20])
+    whole = syn[:16] + dpkt.in_cksum(pseudo_header + syn).to_bytes(2, "big") + syn[18:]
+    (answer,) = bench.sent_into_tunnel(bench.tunnel(Packet(FAR, TUNNEL, ipv4.PROTOCOL_TCP, whole)))
+    assert answer.source == TUNNEL
+    bench.gateway._tunnel.address = IPv4Interface("10.9.0.2/24")  # a new session has pushed another
+    effects = bench.at(5.0)  # the answer is due again
+    assert (states(effects)[-1], _at(effects, Port.FLOW)) == ("s1-own-source", [])
 
 
 # ── errors and their limits ──────────────────────────────────────────────────────────────────────────────────────────

@@ -395,7 +395,9 @@ class ReferenceGateway:
 
     def _originate(self, packet: Packet, because: Rule, now: float) -> Iterator[Step]:
         """Send a packet of the gateway's own, from one of its addresses, to the side where its destination is."""
-        assert packet.source in self._place.own
+        if packet.source not in self._place.own:  # a connection has outlived the tunnel address that it was made to
+            yield changed(rules.S1_OWN_SOURCE, source=packet.source)
+            return
         yield rules.S1_OWN_SOURCE
         self._identification = (self._identification + 1) & 0xFFFF
         packet = replace(packet, identification=self._identification)
