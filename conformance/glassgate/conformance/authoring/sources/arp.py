@@ -19,6 +19,7 @@ from glassgate.conformance.authoring.story import (
     introduces,
     reply_from,
     request_from,
+    start,
     time_passes,
     to_host,
 )
@@ -53,6 +54,30 @@ category.vector(
     rules.S7_ANNOUNCE,
     source="RFC 5227 2.3",
     steps=[time_passes(4.0).silence(), time_passes(60.0).silence()],
+)
+
+category.vector(
+    "arp-second-announcement-in-its-time",
+    "The second announcement leaves two seconds after the first, whatever happens before",
+    rules.S7_ANNOUNCE,
+    source="RFC 5227 2.3",
+    begins=start()[:1],
+    steps=[
+        introduces(HOST).at(0.5),
+        time_passes(1.9).silence(),
+        time_passes(2.0).expect(announces()),
+        time_passes(4.0).silence(),
+    ],
+)
+
+category.vector(
+    "arp-second-announcement-before-a-late-event",
+    "If no tick comes in time, the next event finds the second announcement done first",
+    rules.S7_ANNOUNCE,
+    rules.S7_REPLY,
+    source="RFC 5227 2.3",
+    begins=start()[:1],
+    steps=[arp_arrives(request_from(HOST)).at(7.0).expect(announces(), arp_reply_to(HOST)), fence_for_host()],
 )
 
 _ELSEWHERE = Station("172.20.0.254", "02:00:ac:14:00:fe")
