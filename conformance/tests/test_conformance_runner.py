@@ -60,9 +60,7 @@ class Mirror:
     def tick(self, now: float) -> list[Effect]:
         return []
 
-    @property
-    def deadline(self) -> float | None:
-        return None
+    deadline: float | None = None
 
 
 def subject(factory: Callable[[GatewayConfig, Entropy], Gateway] = Mirror, limit: float = 5.0) -> InProcess:
@@ -374,11 +372,42 @@ def test_news_of_the_flow_is_given_and_its_wishes_are_judged() -> None:
     assert status_of(a_vector(closed, a_step(2.0, {"flow": "opened"}))).status is Status.PASS
 
     class Closes(Mirror):
+        deadline: float | None = 1.0
+
         def tick(self, now: float) -> list[Effect]:
+            self.deadline = 2.0
             return [CloseFlow(BECAUSE)]
 
     assert status_of(a_vector(a_step(1.0, {"tick": True}, {"do": "close"})), Closes).status is Status.PASS
     assert status_of(a_vector(a_step(1.0, {"tick": True}, {"do": "open"})), Closes).status is Status.FAIL
+
+
+# ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (1.0, None, ""),
+        (0.5, 1.5, ""),
+        (None, None, "steps[1]: time brings effects at 1 s, but the deadline was None: no driver would have asked"),
+        (1.1, None, "steps[1]: time brings effects at 1 s, but the deadline was 1.1"),
+        (1.0, 1.0, "steps[1]: after the tick at 1 s the deadline is 1: a driver would never rest"),
+    ],
+)
+def test_a_driver_that_ticks_at_each_deadline_must_get_there(
+    before: float | None, after: float | None, words: str
+) -> None:
+    class Alarm(Mirror):
+        deadline: float | None = before
+
+        def tick(self, now: float) -> list[Effect]:
+            self.deadline = after
+            return [Transmit(Port.INTERNAL, b"alarm", BECAUSE)]
+
+    result = status_of(a_vector(a_step(1.0, {"tick": True}, packet(b"alarm"))), Alarm)
+    assert result.status is (Status.FAIL if words else Status.PASS)
+    assert words in result.message
 
 
 # ── a run ────────────────────────────────────────────────────────────────────────────────────────────────────────────

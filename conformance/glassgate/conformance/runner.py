@@ -313,6 +313,7 @@ class _Story:
         self._bindings: Bindings = {}
         self._flags: list[str] = []
         self._records: list[StepRecord] = []
+        self._deadline: float | None = None
         self._is_stream = config is None or config.tunnel.proto == "tcp"
         self._far_end: FarEnd | None = None
         if config is not None and config.tunnel.session is not None and config.external.kind == "os":
@@ -337,6 +338,9 @@ class _Story:
             outcome = self._judge(index, step, given, reply)
             if outcome is None:
                 return self._over(Status.FAIL, self._difference(), index)
+            problem = self._deadline_problem(step, reply)
+            if problem:
+                return self._over(Status.FAIL, problem, index)
             if outcome.flag is not None:
                 self._flags.append(outcome.flag)
         status = Status.PASS_ALTERNATIVE if self._flags else Status.PASS
@@ -373,6 +377,16 @@ class _Story:
         self._bindings = judgement.bindings
         self._records.append(StepRecord(index, step, given, reply.effects, reply.notes, judgement))
         return judgement.outcome
+
+    def _deadline_problem(self, step: Step, reply: Reply) -> str:
+        """Why a driver that ticks at each deadline would not do what this step did; empty if it would."""
+        before, self._deadline = self._deadline, reply.deadline
+        is_due = before is not None and before <= step.at
+        if isinstance(step.input, TickInput) and reply.effects and not is_due:
+            return f"time brings effects at {step.at:g} s, but the deadline was {before}: no driver would have asked"
+        if isinstance(step.input, TickInput) and reply.deadline is not None and reply.deadline <= step.at:
+            return f"after the tick at {step.at:g} s the deadline is {reply.deadline:g}: a driver would never rest"
+        return ""
 
     def _difference(self) -> str:
         """The first difference of the last step, in words."""
