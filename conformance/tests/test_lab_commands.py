@@ -189,7 +189,8 @@ def test_without_a_tunnel_nothing_else_is_run(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_all_is_well_only_if_something_was_run_and_nothing_failed(results: list[Result], passed: bool) -> None:
     assert report.has_passed(results) == passed
-    assert report.to_json(results, "reference")["passed"] == passed
+    assert report.to_json(results, "reference", is_complete=True)["passed"] == passed
+    assert not report.to_json(results, "reference", is_complete=False)["passed"]
 
 
 def test_the_table_holds_what_was_measured_and_the_verdict() -> None:

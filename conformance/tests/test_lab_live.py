@@ -211,6 +211,19 @@ def test_up_shell_status_down(directory: Path) -> None:
     assert remains(one.name, one.processes) == []
 
 
+def test_up_that_is_told_to_end_leaves_nothing(directory: Path) -> None:
+    process = subprocess.Popen([*LAB, "up", "--gateway", "openvpn"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: list(state.labs()) != [])
+    one = next(state.labs())
+
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+    assert process.returncode == 128 + signal.SIGINT
+    assert remains(one.name, ()) == []
+    assert list(directory.iterdir()) == []
+
+
 def test_a_shell_that_is_still_open_does_not_keep_a_lab_up(directory: Path) -> None:
     assert lab("up", "--gateway", "openvpn").returncode == 0
     one = next(state.labs())
@@ -224,8 +237,8 @@ def test_a_shell_that_is_still_open_does_not_keep_a_lab_up(directory: Path) -> N
 
 
 def test_a_run_that_takes_too_long_is_ended_and_has_failed(directory: Path) -> None:
-    done = lab("run", "--gateway", "openvpn", "--seconds", "60", "--timeout", "10")
+    done = lab("run", "--gateway", "openvpn", "--seconds", "60", "--timeout", "4")
 
     assert done.returncode == 1
-    assert "no end within 10 s" in done.stderr
+    assert "no end within 4 s" in done.stderr
     assert list(directory.iterdir()) == []

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from glassgate.conformance.lab import checks, faults, matrix, network, programs, report, state, topology
 from glassgate.conformance.lab.checks import Check, Result, Run, Verdict
-from glassgate.conformance.lab.errors import EXIT_FAILED, EXIT_UNUSABLE, Interrupted, LabError
+from glassgate.conformance.lab.errors import EXIT_FAILED, EXIT_UNUSABLE, CheckFailed, Interrupted, LabError
 from glassgate.conformance.lab.network import Lab
 from glassgate.conformance.lab.signals import interruptible, undisturbed
 from glassgate.conformance.lab.state import LabState
@@ -39,7 +39,7 @@ EXTERNAL_OPTION = click.option(
 )  # fmt: skip
 ONLY_OPTION = click.option("--only", default="", metavar="TEXT", help="Only those whose title holds TEXT.")
 TIMEOUT_OPTION = click.option(
-    "--timeout", default=600, show_default=True, type=click.IntRange(10, 7200), help="Seconds for all of it.",
+    "--timeout", default=600, show_default=True, type=click.IntRange(1, 7200), help="Seconds for all of it.",
 )  # fmt: skip
 JSON_OPTION = click.option(
     "--json", "json_file", type=click.File("w", lazy=False), help="Write the results there, too.",
@@ -147,17 +147,23 @@ def _work(
         click.echo(f"took down {abandoned.name}, left by a run that was killed", err=True)
     results: list[Result] = []
     start = time.monotonic()
+    is_complete = False
     try:
-        with interruptible(timeout), _temporary_lab(GatewayKind(gateway), external) as made:
+        with interruptible(timeout), _lab(GatewayKind(gateway), external, stays=False) as made:
             _measure_all(made, measure, captures, results)
+            is_complete = True
     except Interrupted as interrupted:
-        click.echo(f"glassgate: lab: {interrupted.reason}; the lab is taken down", err=True)
-        return interrupted.exit_status
+        return _interrupted(interrupted)
     finally:
         if json_file is not None:
-            json.dump(report.to_json(results, gateway), json_file, indent=1)
+            json.dump(report.to_json(results, gateway, is_complete=is_complete), json_file, indent=1)
     click.echo(report.summary(results, time.monotonic() - start))
     return 0 if report.has_passed(results) else EXIT_FAILED
+
+
+def _interrupted(interrupted: Interrupted) -> int:
+    click.echo(f"glassgate: lab: {interrupted.reason}; the lab is taken down", err=True)
+    return interrupted.exit_status
 
 
 def _measure_all(
@@ -199,18 +205,20 @@ def _capture(made: Lab, directory: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_lab(kind: GatewayKind, external: str) -> Iterator[Lab]:
-    """A lab that is taken down whatever happens within."""
+def _lab(kind: GatewayKind, external: str, *, stays: bool) -> Iterator[Lab]:
+    """A lab that is taken down whatever happens within; one that is to stay stays if nothing was raised."""
     made: Lab | None = None
+    is_well = False
     try:
-        made = Lab.create(kind, owned=True, own_stack=external == "stack")
+        made = Lab.create(kind, owned=not stays, own_stack=external == "stack")
         yield made
-    except LabError:
+        is_well = True
+    except (LabError, CheckFailed):
         if made is not None:
             report.show_logs(report.console(), made, [role for role in SHOWN_LOGS if made.log(role)])
         raise
     finally:
-        if made is not None:
+        if made is not None and not (stays and is_well):
             _take_down(made)
 
 
@@ -233,27 +241,18 @@ def _take_down(made: Lab) -> bool:
 def up(gateway: str, external: str, captures: Path | None) -> int:
     """Build the lab and leave it: for `lab shell`, until `lab down`."""
     _make_directory(captures)
-    made: Lab | None = None
-    is_up = False
     try:
-        with interruptible(UP_SECONDS):
-            made = Lab.create(GatewayKind(gateway), owned=False, own_stack=external == "stack")
+        with interruptible(UP_SECONDS), _lab(GatewayKind(gateway), external, stays=True) as made:
             made.build()
             _capture(made, captures)
             made.start_tunnel(TunnelOptions())
-            result = checks.execute(Run(made, MEGABYTE, 1), checks.CHECKS[0])
-            is_up = result.verdict is Verdict.PASSED
-    except Interrupted as interrupted:
-        click.echo(f"glassgate: lab: {interrupted.reason}; the lab is taken down", err=True)
-        return interrupted.exit_status
-    finally:
-        if made is not None and not is_up:
-            report.show_logs(report.console(), made, [role for role in SHOWN_LOGS if made.log(role)])
-            _take_down(made)
-    if not is_up:
-        click.echo(f"glassgate: lab: {result.measured}", err=True)
+            measured = checks.tunnel_comes_up(Run(made, MEGABYTE, 1))
+    except CheckFailed as failure:
+        click.echo(f"glassgate: lab: {failure}; the lab is taken down", err=True)
         return EXIT_FAILED
-    click.echo(f"{made.state.name} is up with the {gateway} gateway; {result.measured}")
+    except Interrupted as interrupted:
+        return _interrupted(interrupted)
+    click.echo(f"{made.state.name} is up with the {gateway} gateway; {measured}")
     click.echo(f"glassgate lab shell {topology.HOST5}, then perhaps: ping {topology.FAR_ADDRESS}")
     click.echo(f"files and logs: {made.directory}")
     return 0

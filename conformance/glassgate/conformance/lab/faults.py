@@ -106,14 +106,14 @@ def _nothing(lab: Lab) -> None:
 
 
 def _kill_server(lab: Lab) -> None:
-    lab.signal(SERVER, signal.SIGKILL)
+    lab.send_signal(SERVER, signal.SIGKILL)
     lab.stop(SERVER)
     time.sleep(RESTART_AFTER)
     lab.start_server()
 
 
 def _restart_server(lab: Lab) -> None:
-    lab.signal(SERVER, signal.SIGUSR1)
+    lab.send_signal(SERVER, signal.SIGUSR1)
 
 
 def _silence_router(lab: Lab) -> None:

@@ -234,7 +234,7 @@ class Lab:
         """End the program of a role, politely first, and wait until it is gone."""
         self._end([process for process in self.state.processes if process.role == role])
 
-    def signal(self, role: str, number: signal.Signals) -> None:
+    def send_signal(self, role: str, number: signal.Signals) -> None:
         """Send a signal to the program of a role; it may have ended before."""
         with contextlib.suppress(ProcessLookupError):
             self._children[role].send_signal(number)
@@ -311,6 +311,4 @@ def addresses(namespace: str) -> list[str]:
 def take_down_abandoned() -> list[LabState]:
     """Take down the labs whose ``lab run`` was killed before it could do so itself; return them."""
     abandoned = [lab for lab in state.labs() if lab.owner is not None and not lab.owner.is_alive]
-    for lab in abandoned:
-        Lab(lab).down()
-    return abandoned
+    return [lab for lab in abandoned if not Lab(lab).down()]

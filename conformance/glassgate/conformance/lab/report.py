@@ -49,13 +49,13 @@ def summary(results: Sequence[Result], seconds: float) -> str:
     return f"{told or 'nothing was run'} in {seconds:.1f} s"
 
 
-def to_json(results: Sequence[Result], gateway: str) -> dict[str, Any]:
-    """The same for programs."""
+def to_json(results: Sequence[Result], gateway: str, *, is_complete: bool) -> dict[str, Any]:
+    """The same for programs. A run that was interrupted has not passed."""
     lines = [
         {"check": r.title, "verdict": r.verdict.value, "measured": r.measured, "seconds": round(r.seconds, 3)}
         for r in results
     ]
-    return {"gateway": gateway, "passed": has_passed(results), "checks": lines}
+    return {"gateway": gateway, "passed": is_complete and has_passed(results), "checks": lines}
 
 
 def has_passed(results: Sequence[Result]) -> bool:
