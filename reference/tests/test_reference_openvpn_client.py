@@ -257,6 +257,21 @@ def test_broken_tls_ends_the_attempt_and_tells_the_server_by_an_alert(make_world
     assert isinstance(world.outputs[-2][1], SendPacket), "the alert"
 
 
+@pytest.mark.parametrize(("days", "reason"), [(20, "it has expired"), (-2, "it is not valid yet")])
+def test_certificates_are_held_against_a_time_that_may_be_given(days: int, reason: str, make_world: MakeWorld) -> None:
+    from dataclasses import replace
+    from datetime import UTC, datetime, timedelta
+
+    from glassgate.reference.openvpn.client import Client
+
+    world = make_world()
+    profile = world.client._profile
+    at = datetime.now(UTC) + timedelta(days=days)
+    world.client = Client(replace(profile, tls=replace(profile.tls, verify_at=at)), world.client._entropy)
+    world.start()
+    assert reason in world.failed.reason
+
+
 # ── what the server says ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

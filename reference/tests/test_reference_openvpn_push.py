@@ -133,7 +133,7 @@ def test_unknown_options_and_flags_are_reported() -> None:
     assert pushed.reports == [
         "frobnicate 1: unknown",
         "protocol-flags sparkle: unknown",
-        'echo "open: no closing "',
+        'echo: no closing "',
         ": empty",
     ]
 
@@ -165,3 +165,13 @@ def test_any_options_are_read_or_refused(options: list[str]) -> None:
 def test_any_value_of_a_known_option_is_read_or_refused(name: str, value: str) -> None:
     with contextlib.suppress(PushRefused):
         read(f"{name} {value}")
+
+
+def test_secrets_are_not_told() -> None:
+    ignore_all = read_options(["auth-token s3cret", "echo s3cret"], ignore=lambda option: True)
+    read_all = read("echo s3cret", "setenv-safe NAME s3cret")
+    assert ignore_all.reports == ["auth-token …: ignored by 'pull-filter'", "echo …: ignored by 'pull-filter'"]
+    assert "s3cret" not in str(read_all.reports)
+    with pytest.raises(PushRefused) as refused:
+        read("auth-token-user s3cret!")
+    assert "s3cret" not in str(refused.value)

@@ -18,6 +18,7 @@ Not here: connecting and its back-off, which are the tunnel's; ``Failed`` tells 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface
@@ -335,7 +336,8 @@ class Client:
             return []
         if session.configured is not None and session.pushed is not None and session.pushed.exit_notify:
             session.leaving = now + EXIT_PATIENCE
-            session.speaker.say("EXIT")
+            with contextlib.suppress(TlsFailed):  # then there is nobody to tell it to
+                session.speaker.say("EXIT")
             return self.tick(now)
         notes: list[ClientOutput] = []
         if session.configured is not None and session.remote.proto == "udp":

@@ -146,7 +146,7 @@ class Profile:
         for pull_filter in self.pull_filters:
             if option.lstrip().startswith(pull_filter.text):
                 if pull_filter.action == "reject":
-                    raise ProfileError(f"the server pushes {option!r}, which 'pull-filter reject' forbids")
+                    raise ProfileError(f"the server pushes what 'pull-filter reject \"{pull_filter.text}\"' forbids")
                 return pull_filter.action == "ignore"
         return False
 

@@ -95,33 +95,42 @@ def read_options(
     """
     pushed = Pushed(topology=topology, ifconfig=ifconfig)
     for option in options:
-        if ignore(option):
-            pushed.reports.append(f"{option}: ignored by 'pull-filter'")
-            continue
         try:
             name, *values = words(option) or [""]
         except WordsError as error:
-            pushed.reports.append(f"{option}: {error}")
+            pushed.reports.append(f"{option.split()[0]}: {error}")
             continue
-        _read_option(pushed, name, values)
+        if ignore(option):
+            pushed.reports.append(f"{shown(name, values)}: ignored by 'pull-filter'")
+        else:
+            _read_option(pushed, name, values)
     pushed.address = _address(pushed)
     return pushed
+
+
+SECRETS = frozenset(("auth-token", "auth-token-user", "setenv-safe", "echo", "parameter"))
+"""Options whose values are nobody's business, or may be."""
+
+
+def shown(name: str, values: list[str]) -> str:
+    """An option as it may be told to anybody."""
+    return f"{name} …" if name in SECRETS and values else " ".join([name, *values])
 
 
 def _read_option(pushed: Pushed, name: str, values: list[str]) -> None:
     """One option: obeyed, refused or reported."""
     if name in REFUSED:
-        raise PushRefused(f"the server pushes '{' '.join([name, *values])}': {REFUSED[name]}")
+        raise PushRefused(f"the server pushes '{shown(name, values)}': {REFUSED[name]}")
     if name in NOT_NEEDED:
-        pushed.reports.append(f"{' '.join([name, *values])}: {NOT_NEEDED[name]}")
+        pushed.reports.append(f"{shown(name, values)}: {NOT_NEEDED[name]}")
         return
     if name not in OBEYED:
-        pushed.reports.append(f"{' '.join([name, *values])}: unknown")
+        pushed.reports.append(f"{shown(name, values)}: unknown")
         return
     try:
         OBEYED[name](pushed, values)
     except (ValueError, IndexError):
-        raise PushRefused(f"the server pushes '{' '.join([name, *values])}', which cannot be read") from None
+        raise PushRefused(f"the server pushes '{shown(name, values)}', which cannot be read") from None
 
 
 def _address(pushed: Pushed) -> IPv4Interface | None:

@@ -157,9 +157,16 @@ class TlsClient:
                 raise TlsFailed(self._reason(error)) from None
 
     def write(self, plaintext: bytes) -> None:
-        """Say something, in one record."""
+        """Say something, in one record.
+
+        Raises:
+            TlsFailed: the TLS session is over.
+        """
         assert len(plaintext) <= LARGEST_RECORD
-        self._connection.send(plaintext)
+        try:
+            self._connection.send(plaintext)
+        except SSL.Error as error:
+            raise TlsFailed(self._reason(error)) from None
 
     def ciphertext(self) -> bytes:
         """What the TLS session wants to send; nothing is left after it."""
