@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from glassgate.optimized.fragments import cut
 
 COPIED = b"\x94\x04\x00\x00"
+SHORT_COPIED = b"\x88\x03\xaa"
 NOT_COPIED = b"\x07\x07\x04\x00\x00\x00\x00"
 
 
@@ -47,7 +48,16 @@ def expected_pieces(make, packet: bytes, mtu: int) -> list[bytes]:
 @given(
     st.integers(68, 1500),
     st.integers(0, 4000),
-    st.sampled_from([b"", COPIED, b"\x01" + NOT_COPIED, NOT_COPIED + b"\x01" + COPIED, b"\x01" * 3 + b"\x00" + COPIED]),
+    st.sampled_from(
+        [
+            b"",
+            COPIED,
+            SHORT_COPIED + b"\x01",
+            b"\x01" + NOT_COPIED,
+            NOT_COPIED + b"\x01" + COPIED,
+            b"\x01" * 3 + b"\x00" + COPIED,
+        ]
+    ),
     st.sampled_from([0, 0x2000, 0x8000, 0x2000 | 185]),
 )
 def test_a_packet_is_cut_as_the_standard_says(make, mtu, excess, options, fragment):

@@ -172,6 +172,14 @@ def test_no_memory_grows_with_packets(make, batch):
     assert grown < 4000
 
 
+def test_the_contract_frees_the_room_of_what_it_hands_over(make):
+    """More than a region holds passes through it."""
+    world = make.World(notes=False)
+    frame = make.ethernet(make.udp(HOST, "8.8.8.8", 1, 2, bytes(1400)), make.hardware(HOST))
+    for _ in range(REGION // 1400 + 10):
+        assert len(world.gateway.receive(Port.INTERNAL, frame, 4.0)) == 1
+
+
 def test_an_empty_event_still_does_what_is_due(make):
     world = make.World()
     world.tunnel(make.udp("8.8.8.8", HOST, 1, 2))

@@ -56,6 +56,15 @@ def test_configured_keys_do_not_survive_their_flow(make):
     assert world.inside(make.udp(HOST, "8.8.8.8", 1, 2)).fates == ["s4-tunnel-down"]
 
 
+def test_what_was_left_of_the_old_stream_is_not_read_in_the_new_one(make):
+    world = make.World()
+    world.flow(b"\x05\x00half a record")
+    flow(world, FlowEvent.CLOSED)
+    world.tick(after=1.0)
+    flow(world, FlowEvent.OPENED)
+    assert world.flow(world.record(make.udp("8.8.8.8", HOST, 1, 2))).fates == ["s26-unknown-key"]
+
+
 def test_events_of_a_flow_that_is_not_ours_change_nothing(make):
     world = make.World()
     assert flow(world, FlowEvent.OPENED).effects == []
