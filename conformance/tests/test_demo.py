@@ -60,6 +60,14 @@ def test_the_story_is_as_expected_and_fits(
     assert "\x1b" not in "".join(lines)  # plain where there is no terminal
 
 
+def test_a_narrow_terminal_loses_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "44")
+    status, lines = told(capsys, "--external", "os")
+    assert status == 0
+    assert max(map(len, lines)) <= 44
+    assert "              00:f0:0d:f0:0d:00  the" in lines
+
+
 def test_the_detail_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     lengths = []
     for detail in ("brief", "changes", "whole"):

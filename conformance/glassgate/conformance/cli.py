@@ -7,6 +7,7 @@ cannot be used is raised as ``click.ClickException``, ``VectorError`` or ``Confi
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,9 @@ def glassgate() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no arrows gets question marks
     sys.exit(run(arguments))
 
 

@@ -19,6 +19,7 @@ from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow, Port
 from glassgate.contract.rules import RULES
 
 WIDE = 110  # columns from which the octets stand beside the fields
+FEWEST_COLUMNS = 24  # a text beside something else needs so many
 _PATH_COLUMN = 28
 _ASIDES = {
     "record, put together": " from several pieces: octets of its own",
@@ -114,7 +115,7 @@ class Explainer:
         detail = {name: value for name, value in note.detail.items() if name != "path"}
         if detail:
             self._print(Text.assemble("    ", (told(detail), "yellow")), indent=4)
-        if "path" in note.detail and self._detail is not Detail.BRIEF:
+        if note.detail.get("path") and self._detail is not Detail.BRIEF:
             self._path(str(note.detail["path"]), number)
 
     def _act(self, words: str, because: Rule) -> None:
@@ -207,8 +208,12 @@ class Explainer:
         paragraph(self._console, text, indent)
 
     def _columns(self, prefix: Text, text: Text) -> None:
-        """Print a text beside its prefix, every line of it in its own column."""
-        for line in text.wrap(self._console, max(self._console.width - len(prefix), 16)) or [Text()]:
+        """Print a text beside its prefix, every line of it in its own column; below it where there is no room."""
+        left = self._console.width - len(prefix)
+        if left < FEWEST_COLUMNS:
+            self._print(prefix)
+            prefix, left = Text(" " * 14), max(self._console.width - 14, 8)
+        for line in text.wrap(self._console, left) or [Text()]:
             _line(self._console, prefix + line)
             prefix = Text(" " * len(prefix))
 
