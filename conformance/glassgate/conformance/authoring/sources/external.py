@@ -48,6 +48,7 @@ from glassgate.conformance.packets import (
     ACK,
     ANY,
     BROADCAST_MAC,
+    ICMP,
     PSH,
     REPLY,
     REQUEST,
@@ -59,6 +60,7 @@ from glassgate.conformance.packets import (
     Ethernet,
     IPv4,
     Octets,
+    Payload,
     bound,
     echo_request,
     framed,
@@ -110,10 +112,20 @@ category = Category(
             what="the segment with the fatal record is acknowledged before the connection is reset",
             effect="one more segment",
         ),
-        "FLOW_ACK_LAST": FlagNote(
+        "FLOW_ACK_FIRST": FlagNote(
             bug="order of effects",
-            what="what a segment of the tunnel carried is delivered before the segment is acknowledged",
+            what="a segment of the tunnel is acknowledged before what it carried is delivered",
             effect="none: the two leave at different ports",
+        ),
+        "FLOW_RESENT_IN_PART": FlagNote(
+            bug="none",
+            what="after 3/4 only the first, smaller segment is sent again at once",
+            effect="the rest follows with the acknowledgements",
+        ),
+        "FLOW_RESENT_LATER": FlagNote(
+            bug="none",
+            what="3/4 lowers the segment size; what is in flight waits for its retransmission time",
+            effect="a second of delay; RFC 1191 6.4 would send again at once",
         ),
         "FLOW_ACK_DELAYED": FlagNote(
             bug="none",
@@ -397,8 +409,8 @@ def arrives(data: bytes, *delivered: ExpectedPacket, at: int = 5001) -> Story:
     acknowledges = segment(ACK, 1, at + len(data))
     return (
         server_sends(PSH | ACK, at, 1, data)
-        .expect(acknowledges, *delivered)
-        .or_else("FLOW_ACK_LAST", *delivered, acknowledges)
+        .expect(*delivered, acknowledges)
+        .or_else("FLOW_ACK_FIRST", acknowledges, *delivered)
         .or_else("FLOW_ACK_DELAYED", *delivered)
     )
 
@@ -556,6 +568,94 @@ for name, title, error in (
         begins=CONNECTS,
         steps=[comes(to_outside(error, ROUTER.address)).silence(), fence_outside()],
     )
+
+# ── errors about our own connection ───────────────────────────────────────────────────────────────────────────────────
+
+
+def error_about(code: int, sent: int, data: bytes, rest: bytes = bytes(4)) -> Story:
+    """A router on the way sends destination unreachable about the gateway's segment, quoting its first 8 octets."""
+    whole = IPv4(
+        source=OUTSIDE.address,
+        destination=SERVER,
+        payload=tcp(bound("port"), 1194, PSH | ACK, sequence=bound("iss", sent), acknowledgment=5001, data=data),
+        dont_fragment=True,
+        time_to_live=60,
+    ).build()
+    quoted = Octets(whole.data[:28], tuple(one for one in whole.free if one.end <= 28))
+    message = _with_message_checksum(Octets(bytes([3, code, 0, 0]) + rest) + quoted)
+    packet = IPv4(source="203.0.113.254", destination=OUTSIDE.address, payload=Payload(ICMP, lambda *_: message))
+    return comes(packet)
+
+
+def _with_message_checksum(message: Octets) -> Octets:
+    """The checksum is filled in once the bound numbers are."""
+    return Octets(message.data, (Checksum(2, 4, "icmp"), *message.free))
+
+
+for code, name in ((0, "network"), (1, "host"), (2, "protocol"), (3, "port")):
+    category.vector(
+        f"ext-own-error-{name}-unreachable",
+        f"Destination unreachable, code {code}, about a segment in flight does not end the connection",
+        rules.L4_FLOW_ERROR,
+        source="RFC 1122 4.2.3.9; RFC 5927 6.2",
+        result=Result.ACCEPTABLE,
+        begins=CONNECTS,
+        steps=[
+            fence_outside(),
+            error_about(code, 1, RECORD_OUT).silence(),
+            server_sends(ACK, 5001, 1 + len(RECORD_OUT)).silence(),
+            host_sends(OUT).expect(
+                segment(
+                    PSH | ACK,
+                    1 + len(RECORD_OUT),
+                    5001,
+                    framed(GATEWAY_SEALS.record(2, OUT.but(time_to_live=63).build().data)),
+                )
+            ),
+        ],
+    )
+
+_BIG = OUT.but(payload=udp(5000, 53, b"\x5a" * 532))
+_BIG_RECORD = framed(GATEWAY_SEALS.record(1, _BIG.but(time_to_live=63).build().data))  # 2 + 24 + 560
+_BIG_SECOND = framed(GATEWAY_SEALS.record(2, _BIG.but(time_to_live=63).build().data))
+
+
+def _in_two(record: bytes, sent: int) -> tuple[ExpectedPacket, ExpectedPacket]:
+    """The record in segments of 536 octets: an MTU of 576 less two headers of 20."""
+    return segment(ACK, sent, 5001, record[:536]), segment(PSH | ACK, sent + 536, 5001, record[536:])
+
+
+category.vector(
+    "ext-own-error-fragmentation-needed",
+    "Fragmentation needed about a segment in flight, with an MTU of 576: no segment of more than 536 octets after it",
+    rules.L4_FLOW_ERROR,
+    source="RFC 1191 6.4; RFC 5927 7.2",
+    result=Result.ACCEPTABLE,
+    begins=CONNECTS,
+    steps=[
+        host_sends(_BIG).expect(segment(PSH | ACK, 1, 5001, _BIG_RECORD)),
+        error_about(4, 1, _BIG_RECORD, bytes([0, 0, 576 >> 8, 576 & 0xFF]))
+        .expect(*_in_two(_BIG_RECORD, 1))
+        .or_else("FLOW_RESENT_IN_PART", _in_two(_BIG_RECORD, 1)[0])
+        .or_else("FLOW_RESENT_LATER"),
+        server_sends(ACK, 5001, 1 + len(_BIG_RECORD)).silence(),
+        host_sends(_BIG).expect(*_in_two(_BIG_SECOND, 1 + len(_BIG_RECORD))),
+    ],
+)
+
+category.vector(
+    "ext-own-error-not-in-flight",
+    "Fragmentation needed about a sequence number that is not in flight is not believed: segments stay as they were",
+    rules.S25_FOREIGN_ERROR,
+    rules.L4_FLOW_ERROR,
+    source="RFC 5927 4.1",
+    result=Result.ACCEPTABLE,
+    begins=CONNECTS,
+    steps=[
+        error_about(4, 0x10000000, _BIG_RECORD, bytes([0, 0, 576 >> 8, 576 & 0xFF])).silence(),
+        host_sends(_BIG).expect(segment(PSH | ACK, 1, 5001, _BIG_RECORD)),
+    ],
+)
 
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
