@@ -21,6 +21,7 @@ from glassgate.conformance.authoring.story import (
     introduces,
     to_host,
 )
+from glassgate.conformance.model import FlagNote, Result
 from glassgate.conformance.packets import (
     ACK,
     END_OF_OPTIONS,
@@ -49,6 +50,13 @@ from glassgate.contract import rules
 category = Category(
     "forwarding",
     "From inside into the tunnel: what is forwarded, what survives of it, and every reason to refuse.",
+    notes={
+        "UNKNOWN_ICMP_IS_AN_ERROR": FlagNote(
+            bug="none",
+            what="an ICMP message of unknown type is taken for an error, so no error is sent about it (Linux does so)",
+            effect="the sender of such a message is not told; no loop of errors is possible either way",
+        ),
+    },
 )
 
 
@@ -634,11 +642,6 @@ for name, title, packet in (
         "The error has precedence 6, whatever the packet had",
         to_far(udp(1, 2), time_to_live=1, type_of_service=0x03),
     ),
-    (
-        "unknown-icmp-type",
-        "An ICMP message of unknown type is not known to be an error: it draws one",
-        to_far(icmp(77, 0), time_to_live=1),
-    ),
 ):
     category.invalid(
         f"fwd-ttl-1-{name}",
@@ -672,6 +675,22 @@ for type_, name in (
             fence(),
         ],
     )
+
+category.vector(
+    "fwd-ttl-1-unknown-icmp-type",
+    "An expired ICMP message of unknown type is not known to be an error",
+    rules.S17_EXPIRED,
+    rules.S20_NOT_ABOUT_ERROR,
+    source="RFC 1812 4.3.2.7; RFC 1122 3.2.2",
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST),
+        host_sends(unknown := to_far(icmp(77, 0), time_to_live=1))
+        .expect(to_host(error_to(HOST.address, icmp_error(11, 0, unknown))))
+        .or_else("UNKNOWN_ICMP_IS_AN_ERROR"),
+        fence(),
+    ],
+)
 
 category.invalid(
     "fwd-ttl-1-later-fragment",

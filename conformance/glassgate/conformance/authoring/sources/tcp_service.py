@@ -142,6 +142,41 @@ category.vector(
 )
 
 category.vector(
+    "tcp-handshake-unknown-option",
+    "An unknown option is passed over by its length, and the MSS behind it is found",
+    rules.L3_PASSIVE_OPEN,
+    rules.L3_MSS,
+    source="RFC 9293 3.1 (MUST-6), 3.7.1",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(b"\x01\xfd\x06glas" + b"\x01" + maximum_segment_size(100)),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"a" * 100 + b"b" * 100))
+        .expect(answers(ACK, 1, 1201, b"a" * 100), answers(PSH | ACK, 101, 1201, b"b" * 100))
+        .or_else(
+            "TCP_ACKS_FIRST",
+            answers(ACK, 1, 1201),
+            answers(ACK, 1, 1201, b"a" * 100),
+            answers(PSH | ACK, 101, 1201, b"b" * 100),
+        ),
+    ],
+)
+
+category.vector(
+    "tcp-handshake-mss-behind-end",
+    "What follows the end of options is not read: the MSS there does not count, 536 does",
+    rules.L3_PASSIVE_OPEN,
+    rules.L3_MSS,
+    source="RFC 9293 3.1, 3.7.1",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(b"\x00\x00\x00\x00" + maximum_segment_size(100)),
+        echoes(host_sends(host_segment(PSH | ACK, 1001, 1, b"c" * 300)), 1, 1301, b"c" * 300),
+    ],
+)
+
+category.vector(
     "tcp-mss-of-small-network",
     "On an internal network with an MTU of 576 the MSS offered is 536",
     rules.L3_MSS,
