@@ -11,7 +11,7 @@ import dpkt
 import pytest
 from rich.console import Console
 
-from glassgate.conformance import capture, cli, demo, simulation
+from glassgate.conformance import capture, cli, demo, model, simulation
 from glassgate.conformance.explain import Detail
 from glassgate.conformance.subjects import discovery
 from glassgate.contract import (
@@ -212,6 +212,19 @@ def test_without_vectors_the_demo_says_so(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr("glassgate.conformance.model.load_packaged", lambda: ())
     assert cli.run(["demo"]) == 2
     assert "there are no vectors at all" in capsys.readouterr().err
+
+
+def test_the_suite_is_run_against_every_gateway_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = model.load_packaged()
+    few = replace(files[0], vectors=files[0].vectors[:5])
+    monkeypatch.setattr("glassgate.conformance.model.load_packaged", lambda: (few,))
+    assert cli.run(["demo", "--detail", "brief"]) == 0
+    text = capsys.readouterr().out
+    assert "reference: good: 5 of 5 vectors run" in text
+    assert "optimized: good: 5 of 5 vectors run" in text
+    assert text.index("The suite") < text.index("The gateway starts")
 
 
 # ── the capture ───────────────────────────────────────────────────────────────────────────────────────────────────────

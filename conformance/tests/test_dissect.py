@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from glassgate.conformance import dissect, packets
 from glassgate.conformance.demo import configuration
-from glassgate.conformance.dissect import Dissector, Layer
+from glassgate.conformance.dissect import Dissector, Layer, openvpn
 from glassgate.conformance.far_end import FarEnd
 from glassgate.contract import Port
 
@@ -247,6 +247,69 @@ def test_a_nest_of_errors_is_not_followed_down() -> None:
     assert len(layer.find_all("ICMP")) == 2
 
 
+# ── what else IPv4 carries ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("payload", "fields"),
+    [
+        (packets.icmp(11, 0), {"type": "11", "code": "0", "unused": "0"}),
+        (packets.icmp(12, 0, bytes([20, 0, 0, 0])), {"pointer": "20"}),
+        (packets.icmp(5, 1, bytes([10, 38, 2, 9])), {"gateway internet address": "10.38.2.9"}),
+        (packets.icmp(13, 0, bytes.fromhex("00070001"), bytes(12)), {"identifier": "7", "sequence number": "1"}),
+        (packets.icmp(200, 0), {"data": "00000000"}),
+    ],
+)
+def test_each_icmp_message_has_its_fields(payload: packets.Payload, fields: dict[str, str]) -> None:
+    layer = dissect.frame("internal", framed(DATAGRAM.but(payload=payload)))
+    assert values(layer.find("ICMP")).items() >= fields.items()
+    assert layer.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (packets.ROUTER_ALERT, ["router alert"]),
+        (packets.NO_OPERATION * 4, ["no operation"] * 4),
+        (packets.loose_source_route("192.0.2.1") + packets.END_OF_OPTIONS, ["loose source route", "end of option list"]),
+        (packets.timestamp(), ["internet timestamp"]),
+        (packets.option(7, bytes([4, 1, 2])) + packets.NO_OPERATION * 3, ["record route", *["no operation"] * 3]),
+    ],
+)  # fmt: skip
+def test_options_have_their_names(options: bytes, names: list[str]) -> None:
+    layer = dissect.frame("internal", framed(DATAGRAM.but(options=options)))
+    assert [option.summary for option in layer.find_all("option")] == names
+    assert layer.problems() == []
+
+
+def test_tcp_options_have_their_names_and_values() -> None:
+    options = bytes.fromhex("020405b4 01 030307 01 01 080a0000000100000002 0402 00")
+    segment = packets.tcp(1, 2, packets.SYN, options=options + bytes(-len(options) % 4))
+    layer = dissect.frame("internal", framed(DATAGRAM.but(payload=segment)))
+    assert [option.summary for option in layer.find_all("option") if option.summary != "no operation"] == [
+        "maximum segment size 1460",
+        "window scale 7",
+        "timestamps",
+        "SACK permitted",
+        "end of option list",
+    ]
+    assert layer.problems() == []
+
+
+@pytest.mark.parametrize(("options", "problem"), [("02010000", "is under 2"), ("02090000", "is beyond the header")])
+def test_a_tcp_option_that_cannot_be_read_says_so(options: str, problem: str) -> None:
+    segment = packets.tcp(1, 2, packets.SYN, options=bytes.fromhex(options))
+    layer = dissect.frame("internal", framed(DATAGRAM.but(payload=segment)))
+    assert layer.problems() == [f"option · length: {problem}"]
+
+
+def test_ipv6_and_other_protocols_are_named_and_not_looked_into() -> None:
+    assert dissect.frame("tunnel", b"\x60" + bytes(39)).summary == "IPv6, which is not looked into"
+    layer = dissect.frame("internal", framed(DATAGRAM.but(payload=packets.raw(47, b"abcd"))))
+    assert layer.summary == "10.38.2.5 → 192.0.2.7, GRE, 24 octets"
+    assert values(layer.find("data"))["data"] == b"abcd".hex()
+
+
 # ── the tunnel ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -330,6 +393,70 @@ def test_the_ping_of_openvpn_has_its_name() -> None:
     assert session is not None
     layer = Dissector.for_config(CONFIG).frame(Port.FLOW, FarEnd(session).send(packets.PING))
     assert layer.find("ping") is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "wrapping", "fields"),
+    [
+        ("client\n", "plain", ["opcode", "key id", "session id", "acknowledgement count", "message id"]),
+        (
+            "client\n<tls-crypt>\n",
+            "tls-crypt",
+            ["opcode", "key id", "session id", "replay id", "time", "tls-crypt tag", "encrypted message"],
+        ),
+        ("tls-auth ta.key 1\n", "tls-auth", ["opcode", "key id", "session id", "HMAC, replay id, time, message"]),
+        (None, None, ["opcode", "key id", "session id", "message"]),
+    ],
+)
+def test_the_wrapping_is_that_of_the_configuration_file(
+    text: str | None, wrapping: str | None, fields: list[str]
+) -> None:
+    assert openvpn.wrapping_of(text) == wrapping
+    record = bytes.fromhex("38 0102030405060708") + (bytes(5) if wrapping == "plain" else bytes(45))
+    found = Dissector(wrapping=wrapping).frame(Port.FLOW, packets.framed(record)).find("OpenVPN")
+    assert found is not None
+    assert [field.name for field in found.fields] == fields
+
+
+def test_more_than_eight_acknowledgements_are_not_read() -> None:
+    record = bytes.fromhex("28 0102030405060708 09") + bytes(44)
+    layer = Dissector(wrapping="plain").frame(Port.FLOW, packets.framed(record))
+    assert layer.problems() == ["OpenVPN · acknowledgement count: is over 8"]
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (bytes.fromhex("48000000 00000001") + bytes(16), "OpenVPN · ciphertext: is empty"),
+        (bytes.fromhex("48000000 00000000") + bytes(17), "OpenVPN · packet id: is 0, which is never sent"),
+        (bytes.fromhex("48000000 000001"), "OpenVPN · packet id: cut off: 3 of 4 octets"),
+        (b"", "record · length: is 0"),
+    ],
+)
+def test_problems_of_records_are_named(record: bytes, problem: str) -> None:
+    assert problem in Dissector().frame(Port.FLOW, packets.framed(record)).problems()
+
+
+def test_over_udp_a_datagram_is_a_packet() -> None:
+    dissector = Dissector(over_udp=True, wrapping="plain")
+    record = bytes.fromhex("38 0102030405060708 00 00000000")
+    assert dissector.frame(Port.FLOW, record).summary.startswith("P_CONTROL_HARD_RESET_CLIENT_V2")
+    packet = packets.IPv4(source="192.168.1.5", destination="1.2.3.4", payload=packets.udp(50000, 1194, record))
+    assert dissector.frame(Port.EXTERNAL, framed(packet)).find("OpenVPN") is not None
+    assert dissector.frame(Port.FLOW, b"").summary == "no octets"
+
+
+def test_after_a_gap_in_the_stream_a_record_is_looked_for_at_the_next_segment() -> None:
+    session = CONFIG.tunnel.session
+    assert session is not None
+    record = FarEnd(session).send(DATAGRAM.build().data)
+    dissector = Dissector.for_config(CONFIG)
+    opened = []
+    for sequence, data in ((100, record[:10]), (5000, record)):
+        segment = packets.tcp(1194, 49152, packets.ACK, sequence=sequence, data=data)
+        packet = packets.IPv4(source="1.2.3.4", destination="192.168.1.5", payload=segment)
+        opened += dissector.frame(Port.EXTERNAL, framed(packet)).find_all("opened")
+    assert [layer.octets for layer in opened] == [DATAGRAM.build().data]
 
 
 # ── rubbish ───────────────────────────────────────────────────────────────────────────────────────────────────────────
