@@ -4,11 +4,12 @@ Standards: RFC 1812 5.3.5, 5.3.7, 5.3.8, 4.2.2.11, 4.2.3.1; RFC 3021; RFC 3927 7
 
 The reference asks ``ipaddress`` objects. Departures:
 
-1. **Addresses are integers**, compared in place: 0.04 µs where ``IPv4Address in IPv4Network`` takes about 1.5.
+1. **Addresses are integers**, compared in place: 0.03 µs where ``IPv4Address in IPv4Network`` takes 0.13, and nothing
+   has to be made of the octets first.
    Guard: ``test_optimized_addresses.py``, against ``ipaddress``.
 2. **``ORDINARY[address >> 16]``**: one octet for each /16, 1 where every address of it is a plain destination (not
    special, not inside, not our own). Made once at start, 64 KiB; replaces ten comparisons on the fast path by an index:
-   0.04 µs for 0.35. What is not ordinary takes the whole ladder. Guard: the same file.
+   0.03 µs for 0.3. What is not ordinary takes the whole ladder. Guard: the same file.
 """
 
 from __future__ import annotations

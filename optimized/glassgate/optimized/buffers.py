@@ -10,7 +10,7 @@ There are two outgoing regions: ``flow`` (tunnel records, back to back, so that 
 Departures:
 
 1. **Nothing is allocated for a packet.** Both regions are made at the start, and emptied when the driver has sent them.
-   1400 octets: the reference's new bytes objects on the way cost 4 copies, here there is none.
+   No copy on the ordinary packet's way but the cipher's own. 0.06 µs for each copy of 1400 octets that is not made.
    Guard: ``test_optimized_gateway.py`` (tracemalloc over many packets).
 2. **The contract's effects are made from the regions only where somebody wants them** (``recording``): one test of a
    boolean for each packet, about 0.02 µs. Guard: every test and vector of the suite runs through it.

@@ -5,7 +5,8 @@ Same arithmetic as the reference's ``checksum.py`` (RFC 1071). Departures:
 1. **One big remainder instead of a loop.** A region read as one big-endian integer is the sum of its 16-bit words each
    times a power of 2**16, and 2**16 leaves remainder 1 modulo 0xFFFF: so that integer modulo 0xFFFF *is* the one's
    complement sum. The one difference: the remainder gives 0 where the sum gives 0xFFFF, and where all octets are zero.
-   1400 octets: 2.6 µs where a loop over the words takes 90. Guard: ``test_optimized_checksum.py``, against the loop.
+   1400 octets: 2.8 µs where a loop over the words takes 168 (60 times). Guard:
+   ``test_optimized_checksum.py``, against the loop.
 2. **A changed word changes the checksum by the difference** (RFC 1624 equation 3): ``(checksum + old - new) % 0xFFFF``
    for a word that falls or rises. It yields 0 and never 0xFFFF, as equation 3 does, provided that the summed
    octets are not all zero (an IPv4 header never is; for ICMP see ``icmp.py``). Guard: the same file.

@@ -16,7 +16,8 @@ Below: the wire. Above: ``arp.py`` and ``ipv4.py``. Standards: RFC 894; RFC 1122
 
 Same contract as the reference's ``ethernet.py``. Departures:
 
-1. **No frame object.** The type is returned and the payload starts 14 octets on: 0.3 µs instead of 2.
+1. **No frame object.** The type is returned and the payload starts 14 octets on: 0.3 µs where
+   a frame object alone takes 1.7.
    Guard: ``test_optimized_ethernet.py``, every refusal.
 2. **The ordinary frame never comes here**: ``forwarding.upstream`` recognises it by two comparisons of whole words.
    Guard: ``test_optimized_fast_path.py`` (with and without the fast path the effects are equal).

@@ -14,7 +14,8 @@ Same contract as the reference's ``forwarding.py``. Departures:
 
 1. **The ordinary packet is recognised by one conjunction**, over the fields of one unpacking (Ethernet and IPv4 header
    together), and leaves at once. Whatever fails it, for whatever reason, takes the ladder of refusals, which alone
-   decides and names a rule; the ladder would let the ordinary packet pass, too. Guard:
+   decides and names a rule; the ladder would let the ordinary packet pass, too. 1400 octets
+   upstream: 2.5 µs for 7.0 by the ladder, 3.2 times the bare cipher (0.79); downstream 3.5 for 9.0. Guard:
    ``test_optimized_fast_path.py``: any packet, with the fast path and without, has equal effects.
 2. **Out of the tunnel a packet is decrypted to where its frame leaves from**: the Ethernet header is put before it, and
    only a packet that takes the ladder is copied. Saves a copy and two slices, 0.3 µs. Guard: the same file.

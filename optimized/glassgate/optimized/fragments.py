@@ -11,7 +11,8 @@ Same contract as the reference's ``fragments.py``. Departures:
 
 1. **A packet is cut in place.** Each later piece's header is written over the end of the piece before it, which has
    left already; no payload octet is copied. Allowed: who is called may write in place, and a later header is never
-   longer than the first. 1500 octets at MTU 1477: 2.1 µs where slices and joins take 6. Guard:
+   longer than the first. 1500 octets at MTU 1477: 3.3 µs where slices and joins take 3.7, and no
+   memory. Guard:
    ``test_optimized_fragments.py``, against an independent cut of the same packet.
 2. **Held pieces are a sorted list of starts**, searched by bisection: any number up to the limit at the same cost.
    Guard: the same file, every overlap of small datagrams against a brute-force map of octets.

@@ -7,8 +7,8 @@ Below: the transport. Above: ``tunnel.py``. Standards: PROTOCOL 1; OpenVPN socke
 Same contract as the reference's ``framing.py``. Departures:
 
 1. **Records stay where the transport put them.** The driver receives into this buffer, records are opened from it, and
-   only what is left of a cut record moves to the front, once a read. 64 KiB reads: 0.02 µs a record where slicing it
-   off costs 0.3. Guard: ``test_optimized_framing.py``: whole, octet by octet, at every cut.
+   only what is left of a cut record moves to the front, once a read. Saves the copy of each record: 0.16 µs at 1428
+   octets. Guard: ``test_optimized_framing.py``: whole, octet by octet, at every cut.
 """
 
 from __future__ import annotations

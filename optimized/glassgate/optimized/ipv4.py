@@ -20,8 +20,8 @@ Standards: RFC 791; RFC 1812 5.2.2, 5.3.1; RFC 1122 3.2.1; RFC 7126; RFC 6864.
 
 Same contract as the reference's ``ipv4.py``. Departures:
 
-1. **The header is unpacked into locals by one precompiled struct**, never into an object: 0.2 µs for 2.2.
-   Guard: ``test_optimized_ipv4.py``.
+1. **The header is unpacked into locals by one precompiled struct**, never into an object: 0.1 µs where an
+   object with its two addresses takes 1.5. Guard: ``test_optimized_ipv4.py``.
 2. **Two octet fields are one word** where both are needed together (version, IHL and type of service; time to live and
    protocol): the words are then ready to be summed. Summing nine unpacked fields modulo 0xFFFF verifies a header
    without options in 0.12 µs; reading its octets again as one integer takes 0.21. Guard: the same file.
