@@ -233,7 +233,9 @@ def test_a_packet_for_an_unknown_neighbour_asks_once_and_waits_for_the_reply() -
     assert (arp_packets(second), noted(second)) == ([], ["s31-wait"])
     released = receive(table, REPLY, 1.2)
     assert ip_packets(released) == [(str(HOST_MAC), b"one"), (str(HOST_MAC), b"two")]
-    assert ip_packets(send(table, b"three", 1.3)) == [(str(HOST_MAC), b"three")]
+    known = send(table, b"three", 1.3)
+    assert known[0] is rules.S31_KNOWN
+    assert ip_packets(known) == [(str(HOST_MAC), b"three")]
 
 
 def test_a_request_from_the_neighbour_releases_what_waits_before_it_is_answered() -> None:
