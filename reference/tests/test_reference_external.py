@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from glassgate.contract import Effect, ExternalStack, Limits, MacAddress, Note, Rule, SeededEntropy, Transmit, rules
 from glassgate.reference.external import External
 from glassgate.reference.flows import CONTROL_RESERVE, SEND_CAPACITY, FlowClosed, FlowOctets, FlowOpened, Server
-from glassgate.reference.quotation import quoted
 
 CONFIG = ExternalStack()
 OWN_MAC, ROUTER_MAC = CONFIG.mac, MacAddress.parse("02:00:c0:a8:01:01")
@@ -630,11 +629,6 @@ def test_an_error_about_somebody_else_s_packet_is_foreign() -> None:
 
     assert outside.rules == [rules.S25_FOREIGN_ERROR]
     assert outside.news == []
-
-
-@given(st.binary(max_size=80))
-def test_no_quote_raises(octets: bytes) -> None:
-    quoted(octets)
 
 
 # ── the flow over UDP ────────────────────────────────────────────────────────────────────────────────────────────────

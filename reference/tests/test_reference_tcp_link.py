@@ -55,6 +55,7 @@ class Link:
     now: float = 1000.0
     under_way: list[tuple[float, int, Connection, bytes]] = field(default_factory=list)
     count: int = 0
+    lost_in_a_row: dict[Connection, int] = field(default_factory=dict)
 
     def flush(self, sender: Connection) -> None:
         receiver = self.there if sender is self.here else self.here
@@ -65,9 +66,16 @@ class Link:
                 copies = 2 if self.random.random() < self.faults.doubling else 1
                 for _ in range(copies):
                     self.count += 1
-                    if self.random.random() >= self.faults.loss:
+                    if not self.is_lost(sender):
                         arrival = self.now + DELAY + self.random.random() * self.faults.delay
                         heappush(self.under_way, (arrival, self.count, receiver, octets))
+
+    def is_lost(self, sender: Connection) -> bool:
+        """At most two in a row one way: with worse luck a connection is rightly given up, which is another test."""
+        row = self.lost_in_a_row.get(sender, 0)
+        is_lost = self.random.random() < self.faults.loss and row < 2
+        self.lost_in_a_row[sender] = row + 1 if is_lost else 0
+        return is_lost
 
     def step(self) -> bool:
         """The next arrival or timer; False if nothing is left."""
