@@ -23,6 +23,7 @@ SOURCES: tuple[str, ...] = (
     "data_channel_udp",
     "framing",
     "external",
+    "stories",
     "configuration",
 )
 """The modules of ``sources``, one category each."""
