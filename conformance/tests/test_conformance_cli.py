@@ -148,6 +148,20 @@ def test_files_for_machines_hold_the_same(glassgate: Run, vectors: Path, tmp_pat
     assert [packet.data.hex() for packet in capture.read(pcapng.read_bytes())] == [ARP, ARP, ARP[:-2] + "09"]
 
 
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [("--json", "/dev/full"), ("--junit", "/dev/full"), ("--html", "/dev/full"), ("--pcapng", "/proc/nothing")],
+)
+def test_a_report_that_cannot_be_written_is_told_in_one_line(
+    glassgate: Run, vectors: Path, option: str, place: str
+) -> None:
+    status, out, err = glassgate("check", MIRROR, "--vectors", vectors, option, place)
+    assert status == 2
+    assert "mirror: NOT GOOD" in out
+    assert err.startswith(f"glassgate: {place}: cannot be written: ")
+    assert err.count("\n") == 1
+
+
 def test_a_run_that_is_not_good_without_a_bad_vector_fails_in_junit_too(
     glassgate: Run, vectors: Path, tmp_path: Path
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -19,6 +20,7 @@ from glassgate.conformance.subjects.through_stack import ThroughStack
 
 NOT_GOOD = 1
 NOT_TERMINAL_WIDTH = 140
+Writers = tuple[tuple[Path | None, Callable[[Sequence[runner.Run], TextIO], None]], ...]
 
 
 class _OutputFile(click.Path):
@@ -102,18 +104,13 @@ def check(
     finally:
         for subject in subjects:
             subject.close()
-    writers = (
+    writers: Writers = (
         (junit, report.write_junit),
         (json_file, report.write_json),
         (html, write_html),
         (badge, report.write_badge),
     )
-    for path, write in writers:
-        if path is not None:
-            with path.open("w", encoding="utf-8") as file:
-                write(runs, file)
-    if pcapng is not None:
-        _write_captures(runs, pcapng)
+    _write_reports(runs, writers, pcapng)
     return 0 if all(run.is_good for run in runs) else NOT_GOOD
 
 
@@ -171,6 +168,22 @@ def _load(paths: tuple[Path, ...]) -> tuple[model.VectorFile, ...]:
     return model.load_all(
         [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
     )
+
+
+def _write_reports(runs: list[runner.Run], writers: Writers, pcapng: Path | None) -> None:
+    """Write what was asked for; a disk may be full, whatever was looked at before the run."""
+    for path, write in writers:
+        if path is not None:
+            try:
+                with path.open("w", encoding="utf-8") as file:
+                    write(runs, file)
+            except OSError as error:
+                raise click.UsageError(f"{path}: cannot be written: {error.strerror}") from None
+    if pcapng is not None:
+        try:
+            _write_captures(runs, pcapng)
+        except OSError as error:
+            raise click.UsageError(f"{error.filename or pcapng}: cannot be written: {error.strerror}") from None
 
 
 def _write_captures(runs: list[runner.Run], folder: Path) -> None:

@@ -85,6 +85,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone; the interpreter must not find that out again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     return status if isinstance(status, int) else 0
 
 
