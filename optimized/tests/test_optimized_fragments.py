@@ -223,3 +223,15 @@ def test_fragments_of_one_datagram_are_bounded(make):
     assert world.fates == ["s12-fragment-limit"]
     assert world.inside(fragment(make, 0, bytes(8), True)).fates == ["s12-discarded"]
     assert world.gateway.batch._local._reassembly._octets == 0
+
+
+def test_a_discarded_datagram_stays_discarded_while_others_give_way(make):
+    """It holds no octets that it could give."""
+    world = make.World(limits={"reassembly_octets": 100, "reassembly_fragments": 1})
+    for offset in (8, 24):
+        world.inside(fragment(make, offset, bytes(8), True, identification=1))
+    assert world.fates == ["s12-fragment-limit"]
+    for identification in (2, 3):
+        world.inside(fragment(make, 8, bytes(96), True, identification=identification))
+    assert world.states == ["s12-octet-limit", "s12-hold"]
+    assert world.inside(fragment(make, 40, bytes(8), True, identification=1)).fates == ["s12-discarded"]

@@ -173,12 +173,14 @@ class Datagram:
 class Reassembly:
     """All datagrams in reassembly, within their limits (S12)."""
 
-    __slots__ = ("_datagrams", "_limits", "_octets", "_outgoing", "whole")
+    __slots__ = ("_datagrams", "_holding", "_limits", "_octets", "_outgoing", "whole")
 
     def __init__(self, limits: Limits, outgoing: Outgoing) -> None:
         self._limits = limits
         self._outgoing = outgoing
         self._datagrams: dict[tuple[int, int, int, int], Datagram] = {}
+        self._holding: dict[tuple[int, int, int, int], Datagram] = {}
+        """Those of them that hold octets: the discarded ones have none to give."""
         self._octets = 0
         self.whole = WorkBuffer()
         """Where a datagram becomes whole; valid until the next one does."""
@@ -215,6 +217,7 @@ class Reassembly:
         if rule is not None:
             if rule not in (rules.S12_DUPLICATE, rules.S12_DISCARDED):
                 self._octets -= datagram.discard()
+                self._holding.pop(key, None)
             self._drop(rule, packet, start, end)
             return None
         # LEARN
@@ -222,6 +225,7 @@ class Reassembly:
         if key not in self._datagrams:
             datagram = self._create(key, side, now)
         datagram.hold(offset, piece)
+        self._holding[key] = datagram
         self._octets += len(piece)
         if is_last:
             datagram.end = offset + len(piece)
@@ -255,7 +259,7 @@ class Reassembly:
     def _make_room(self, octets: int) -> None:
         """The oldest datagrams give way, be it the one that the octets belong to."""
         while self._octets + octets > self._limits.reassembly_octets:
-            self._give_way(rules.S12_OCTET_LIMIT)
+            self._give_way(next(iter(self._holding.values())), rules.S12_OCTET_LIMIT)
 
     def _complete(self, datagram: Datagram, packet: memoryview, start: int, end: int) -> tuple[int, bytes] | None:
         """Put the datagram together under its first fragment's header (S12_COMPLETE)."""
@@ -304,17 +308,17 @@ class Reassembly:
 
     def _create(self, key: tuple[int, int, int, int], side: object, now: float) -> Datagram:
         while len(self._datagrams) >= self._limits.reassembly_contexts:
-            self._give_way(rules.S12_CONTEXT_LIMIT)
+            self._give_way(next(iter(self._datagrams.values())), rules.S12_CONTEXT_LIMIT)
         datagram = self._datagrams[key] = Datagram(key, side, now + LIFETIME)
         return datagram
 
-    def _give_way(self, rule: Rule) -> None:
-        oldest = next(iter(self._datagrams.values()))
+    def _give_way(self, oldest: Datagram, rule: Rule) -> None:
         self._remove(oldest)
         self._note(NoteKind.STATE, rule, oldest)
 
     def _remove(self, datagram: Datagram) -> None:
         del self._datagrams[datagram.key]
+        self._holding.pop(datagram.key, None)
         self._octets -= datagram.octets
 
     def _note(self, kind: NoteKind, rule: Rule, datagram: Datagram) -> None:
