@@ -48,6 +48,7 @@ from glassgate.conformance.packets import (
     ACK,
     ANY,
     BROADCAST_MAC,
+    FIN,
     ICMP,
     PSH,
     REPLY,
@@ -106,6 +107,11 @@ category = Category(
             bug="none",
             what="the reset that ends the connection has the ACK bit and acknowledges what came",
             effect="none: its receiver looks at the sequence number",
+        ),
+        "FLOW_ACK_BEFORE_FIN": FlagNote(
+            bug="none",
+            what="the server's FIN is acknowledged by a segment of its own before the gateway's FIN",
+            effect="one more segment",
         ),
         "FLOW_ACK_BEFORE_RESET": FlagNote(
             bug="none",
@@ -671,6 +677,29 @@ category.vector(
     steps=[
         server_sends(RST, 5001, None).at(10.0).silence(),
         host_sends(OUT).at(10.1).expect(to_host(error_to(HOST.address, icmp_error(3, 0, OUT)))),
+        time_passes(10.9).silence(),
+        connects(time_passes(11.0), "2"),
+        fence_local(),
+    ],
+)
+
+category.vector(
+    "ext-closed-by-server",
+    "The server closes: so does the gateway, the tunnel is down, and a second later a new connection begins",
+    rules.S4_FLOW_LOST,
+    rules.S2_RETRY,
+    rules.L3_FIN,
+    rules.L3_CLOSE,
+    source="RFC 9293 3.6, 3.10.7.4 eighth; OpenVPN options.c connect-retry",
+    result=Result.ACCEPTABLE,
+    begins=CONNECTS,
+    steps=[
+        server_sends(FIN | ACK, 5001, 1)
+        .at(10.0)
+        .expect(segment(FIN | ACK, 1, 5002))
+        .or_else("FLOW_ACK_BEFORE_FIN", segment(ACK, 1, 5002), segment(FIN | ACK, 1, 5002)),
+        server_sends(ACK, 5002, 2).at(10.1).silence(),
+        host_sends(OUT).at(10.2).expect(to_host(error_to(HOST.address, icmp_error(3, 0, OUT)))),
         time_passes(10.9).silence(),
         connects(time_passes(11.0), "2"),
         fence_local(),

@@ -502,6 +502,33 @@ category.vector(
 )
 
 category.vector(
+    "tcp-part-acknowledged",
+    "Of two segments the first is acknowledged: only the second is sent again, a second after that",
+    rules.L3_RETRANSMIT,
+    rules.L3_ACCEPTABLE_ACK,
+    source="RFC 6298 5.1, 5.3",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(maximum_segment_size(100)),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"a" * 100 + b"b" * 100))
+        .at(10.0)
+        .expect(answers(ACK, 1, 1201, b"a" * 100), answers(PSH | ACK, 101, 1201, b"b" * 100))
+        .or_else(
+            "TCP_ACKS_FIRST",
+            answers(ACK, 1, 1201),
+            answers(ACK, 1, 1201, b"a" * 100),
+            answers(PSH | ACK, 101, 1201, b"b" * 100),
+        ),
+        host_sends(host_segment(ACK, 1201, 101)).at(10.5).silence(),
+        time_passes(11.4).silence(),
+        time_passes(11.5).expect(answers(PSH | ACK, 101, 1201, b"b" * 100)),
+        host_sends(host_segment(ACK, 1201, 201)).at(11.6).silence(),
+        time_passes(60.0).silence(),
+    ],
+)
+
+category.vector(
     "tcp-urgent-text",
     "Urgent text stays in line: it comes back like any other, and the answer is not urgent",
     rules.L3_URGENT,
