@@ -134,6 +134,7 @@ class Authority:
         *,
         server: bool = False,
         purpose: bool = True,
+        usage: bool = True,
         begins: datetime.datetime = NOW - DAY,
         ends: datetime.datetime = NOW + 10 * DAY,
     ) -> Identity:
@@ -149,8 +150,18 @@ class Authority:
         if purpose:
             use = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
             builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
-            builder = builder.add_extension(_key_usage(digital_signature=True), critical=True)
+            if usage:
+                builder = builder.add_extension(_key_usage(digital_signature=True), critical=True)
         return Identity(builder.sign(self.identity.key, hashes.SHA256()), key)
+
+    def issue_authority(self, name: str) -> Authority:
+        """An authority below this one."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = _builder(subject, self.identity.certificate.subject, key, NOW - DAY, NOW + 30 * DAY)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        builder = builder.add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        return Authority(Identity(builder.sign(self.identity.key, hashes.SHA256()), key))
 
     def revoke(self, *identities: Identity) -> str:
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.identity.certificate.subject)
@@ -510,6 +521,8 @@ class FakeServer:
         """… and of each later key."""
         self.key_message = bytes(4) + b"\2" + b"\xb1" * 32 + b"\xb2" * 32 + b"\0\3V4\0" + bytes(6)
         self.early_negotiation = b""
+        self.chain: list[x509.Certificate] = []
+        """Authorities between the server's certificate and the one that the client knows."""
         self.is_deaf = False
         self.restart()
 
@@ -547,6 +560,8 @@ class FakeServer:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.use_certificate(self.identity.certificate)
         context.use_privatekey(self.identity.key)
+        for certificate in self.chain:
+            context.add_extra_chain_cert(certificate)
         store = context.get_cert_store()
         assert store is not None
         store.add_cert(crypto.X509.from_cryptography(self.authority.identity.certificate))

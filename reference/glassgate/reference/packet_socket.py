@@ -39,7 +39,6 @@ PACKET_AUXDATA = 8
 PACKET_VNET_HDR = 15
 PACKET_IGNORE_OUTGOING = 23
 PACKET_MR_PROMISC = 1
-PACKET_OUTGOING = 4
 
 TP_STATUS_VLAN_VALID = 1 << 4
 AUXDATA = struct.Struct("=IIIHHHH")
@@ -226,8 +225,7 @@ class PacketSocket:
         self._socket.setblocking(False)
         self._socket.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-        with contextlib.suppress(OSError):  # before Linux 4.20 the kind of each frame tells
-            self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)  # Linux 4.20 and later
         membership = struct.pack("iHH8s", socket.if_nametoindex(interface), PACKET_MR_PROMISC, 0, b"")
         self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership)
         self._socket.bind((interface, ETH_P_ALL))
@@ -246,11 +244,9 @@ class PacketSocket:
         """
         space = socket.CMSG_SPACE(AUXDATA.size)
         try:
-            data, ancillary, _, source = self._socket.recvmsg(VNET_HEADER.size + LARGEST_FRAME, space)
+            data, ancillary, _, _ = self._socket.recvmsg(VNET_HEADER.size + LARGEST_FRAME, space)
         except BlockingIOError:
             return None
-        if source[2] == PACKET_OUTGOING or len(data) < VNET_HEADER.size:
-            return []
         undone = Undone.parse(data[: VNET_HEADER.size])
         frames = finish(undone, data[VNET_HEADER.size :])
         tag = _vlan_tag(ancillary)

@@ -1,0 +1,128 @@
+"""Who the server is: what a certificate must say, and what a revocation list must be there (PROTOCOL.md 6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from glassgate.reference.openvpn.client import UseKey
+from glassgate.reference.openvpn.tls import NameCheck, TlsSettings, common_name, server_refusal, subject
+
+SERVERS_ONLY = TlsSettings(remote_cert_tls=True)
+
+
+# ── the certificate itself ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_servers_certificate_says_so(authority: Any) -> None:
+    assert server_refusal(authority.issue("server", server=True).certificate, SERVERS_ONLY) is None
+    client = server_refusal(authority.issue("client").certificate, SERVERS_ONLY)
+    assert client == "its extended key usage is not TLS server authentication ('remote-cert-tls server')"
+    bare = authority.issue("bare", purpose=False).certificate
+    assert server_refusal(bare, SERVERS_ONLY) == "it has no key usage, which 'remote-cert-tls server' demands"
+    without_usage = authority.issue("server", server=True, usage=False).certificate
+    assert server_refusal(without_usage, SERVERS_ONLY) == "it has no key usage, which 'remote-cert-tls server' demands"
+    assert server_refusal(bare, TlsSettings()) is None, "only where the profile demands it"
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "accepted"),
+    [
+        ("C=DE, O=Glass, Gate, CN=server", NameCheck.SUBJECT, True),
+        ("C=DE, O=Glass, Gate, CN=serve", NameCheck.SUBJECT, False),
+        ("CN=server", NameCheck.SUBJECT, False),
+        ("server", NameCheck.NAME, True),
+        ("serve", NameCheck.NAME, False),
+        ("serve", NameCheck.NAME_PREFIX, True),
+        ("server1", NameCheck.NAME_PREFIX, False),
+    ],
+)
+def test_names_are_compared_as_the_stock_program_writes_them(
+    name: str, check: NameCheck, accepted: bool, server_identity: Any
+) -> None:
+    refusal = server_refusal(server_identity.certificate, TlsSettings(name=name, name_check=check))
+    assert (refusal is None) is accepted
+    assert subject(server_identity.certificate) == "C=DE, O=Glass, Gate, CN=server"
+    assert common_name(server_identity.certificate) == "server"
+
+
+def test_a_name_is_checked_besides_the_purpose(authority: Any) -> None:
+    settings = replace(SERVERS_ONLY, name="server", name_check=NameCheck.NAME)
+    assert server_refusal(authority.issue("server", server=True).certificate, settings) is None
+    assert "key usage" in str(server_refusal(authority.issue("server").certificate, settings))
+    assert "its name is" in str(server_refusal(authority.issue("other", server=True).certificate, settings))
+
+
+def test_a_fingerprint_is_that_of_the_whole_certificate(authority: Any, server_identity: Any) -> None:
+    settings = TlsSettings(fingerprints=(server_identity.certificate.fingerprint(SHA256()),))
+    assert server_refusal(server_identity.certificate, settings) is None
+    assert "peer-fingerprint" in str(server_refusal(authority.issue("server", server=True).certificate, settings))
+
+
+# ── the chain, in a handshake ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_authority_between_may_be_sent_along(make_world: Any, authority: Any) -> None:
+    between = authority.issue_authority("between")
+    world = make_world()
+    world.server.identity = between.issue("server", server=True)
+    world.start()
+    assert "('ca')" in world.failed.reason
+    world.server.chain = [between.identity.certificate]
+    world.server.restart()
+    world.start()
+    assert world.of(UseKey)
+
+
+def test_the_servers_own_issuer_must_have_a_revocation_list_and_the_others_may(make_world: Any, authority: Any) -> None:
+    between = authority.issue_authority("between")
+    server = between.issue("server", server=True)
+    cases: list[tuple[str, str | None]] = [
+        (between.revoke(), None),
+        (between.revoke() + authority.revoke(), None),
+        (authority.revoke(), "no certificate revocation list of its issuer"),
+        (between.revoke(server), "it is revoked"),
+        (between.revoke() + authority.revoke(between.identity), "it is revoked"),
+    ]
+    for lists, reason in cases:
+        world = make_world(f"<crl-verify>\n{lists}</crl-verify>")
+        world.server.identity, world.server.chain = server, [between.identity.certificate]
+        world.start()
+        if reason is None:
+            assert world.of(UseKey), world.failed
+        else:
+            assert reason in world.failed.reason
+
+
+def test_a_fingerprint_stands_for_the_chain(make_world: Any, server_identity: Any) -> None:
+    world = make_world()
+    profile = world.client._profile
+    prints = (server_identity.certificate.fingerprint(SHA256()),)
+    settings = replace(profile.tls, authorities=(), fingerprints=prints, remote_cert_tls=False)
+    world.client._profile = replace(profile, tls=settings)
+    world.start()
+    assert world.of(UseKey), world.failed
+
+
+def test_a_subject_with_parts_of_many_kinds() -> None:
+    oid = x509.NameOID
+    parts = [(oid.DOMAIN_COMPONENT, "net"), (oid.ORGANIZATIONAL_UNIT_NAME, "x"), (oid.EMAIL_ADDRESS, "a@b")]
+    name = x509.Name(
+        [
+            *(x509.RelativeDistinguishedName([x509.NameAttribute(kind, value)]) for kind, value in parts),
+            x509.RelativeDistinguishedName(
+                [x509.NameAttribute(oid.COMMON_NAME, "me"), x509.NameAttribute(oid.SERIAL_NUMBER, "7")]
+            ),
+        ]
+    )
+
+    class Holder:
+        subject = name
+
+    text = subject(Holder())  # type: ignore[arg-type]
+    assert text.startswith("DC=net, OU=x, emailAddress=a@b, ")
+    assert set(text.rsplit(", ", 1)[1].split(" + ")) == {"CN=me", "serialNumber=7"}
