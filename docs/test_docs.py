@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -73,8 +74,17 @@ def test_every_link_leads_to_a_page_and_an_anchor_that_exist(html: Path) -> None
 
 
 def test_every_rule_has_its_anchor_sentence_and_citation(html: Path) -> None:
-    page = Page(html / "rules.html")
-    assert page.anchors.issuperset(RULES)
+    path = html / "rules.html"
+    assert Page(path).anchors.issuperset(RULES)
+    shown = " ".join(unescape(re.sub(r"<[^>]+>", "", path.read_text("utf-8"))).split())
+    for rule in RULES.values():
+        for words in (rule.sentence, rule.citation):
+            assert _plain(words) in _plain(shown), rule.slug
+
+
+def _plain(words: str) -> str:
+    """Without what typography makes of quotation marks and apostrophes."""
+    return re.sub(r"[\"'“”‘’]", "", words)
 
 
 def test_every_vector_has_its_anchor(html: Path) -> None:

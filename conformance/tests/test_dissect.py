@@ -271,7 +271,7 @@ def test_each_icmp_message_has_its_fields(payload: packets.Payload, fields: dict
     [
         (packets.ROUTER_ALERT, ["router alert"]),
         (packets.NO_OPERATION * 4, ["no operation"] * 4),
-        (packets.loose_source_route("192.0.2.1") + packets.END_OF_OPTIONS, ["loose source route", "end of option list"]),
+        (packets.loose_source_route("192.0.2.1") + bytes(1), ["loose source route", "end of option list"]),
         (packets.timestamp(), ["internet timestamp"]),
         (packets.option(7, bytes([4, 1, 2])) + packets.NO_OPERATION * 3, ["record route", *["no operation"] * 3]),
     ],
