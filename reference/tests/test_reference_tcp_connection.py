@@ -125,6 +125,11 @@ def segments(outputs: list[SendSegment | Note]) -> list[Segment]:
     return [output.segment for output in outputs if isinstance(output, SendSegment)]
 
 
+def state_of(end: Connection) -> State:
+    """The state as it is now: a checker that saw it compared once would think that it stays."""
+    return end.state
+
+
 def pass_until_due(end: Connection) -> tuple[float, list[Segment]]:
     """Let time pass to the next deadline; when that is, and what leaves."""
     due = end.deadline
@@ -207,7 +212,7 @@ def test_a_syn_and_acknowledgment_establishes() -> None:
 
     assert answers == [acknowledgment()]
     assert rule is rules.L3_ESTABLISHED
-    assert end.state is State.ESTABLISHED
+    assert state_of(end) is State.ESTABLISHED
 
 
 def test_text_and_fin_may_come_with_the_syn() -> None:
@@ -217,7 +222,7 @@ def test_text_and_fin_may_come_with_the_syn() -> None:
 
     assert end.read(100) == b"early"
     assert answers == [acknowledgment(expected=THEIRS + 6, window=9_994)]  # the edge stays
-    assert end.state is State.CLOSE_WAIT
+    assert state_of(end) is State.CLOSE_WAIT
 
 
 def test_text_written_before_the_handshake_leaves_with_its_last_acknowledgment() -> None:
@@ -274,11 +279,11 @@ def test_a_syn_that_crosses_ours_opens_simultaneously() -> None:
     end = syn_sent()
 
     answers, _ = take(end, replace(SYN_ACK, control=SYN, text=b"early"))
-    assert end.state is State.SYN_RECEIVED
+    assert state_of(end) is State.SYN_RECEIVED
     assert answers == [Segment(LOCAL.port, REMOTE.port, ISS, THEIRS, SYN | ACK, 10_000, maximum_segment_size=1460)]
 
     answers, _ = take(end, SEGMENT)
-    assert end.state is State.ESTABLISHED
+    assert state_of(end) is State.ESTABLISHED
     assert end.read(100) == b"early"
     assert answers == [acknowledgment(expected=THEIRS + 5, window=9995)]
 
@@ -311,7 +316,7 @@ def test_the_last_acknowledgment_of_the_handshake_establishes_and_its_text_count
 
     answers, rule = take(end, replace(SEGMENT, text=b"hello"))
 
-    assert end.state is State.ESTABLISHED
+    assert state_of(end) is State.ESTABLISHED
     assert end.read(100) == b"hello"
     assert answers == [acknowledgment(expected=THEIRS + 5, window=9995)]
     assert rule is rules.L3_TEXT
@@ -324,7 +329,7 @@ def test_in_syn_received_a_wrong_acknowledgment_is_reset() -> None:
 
     assert answers == [Segment(LOCAL.port, REMOTE.port, ISS + 2, control=RST)]
     assert rule is rules.L3_UNACCEPTABLE_ACK
-    assert end.state is State.SYN_RECEIVED
+    assert state_of(end) is State.SYN_RECEIVED
 
 
 def test_in_syn_received_a_syn_in_the_window_returns_to_listen() -> None:
@@ -339,7 +344,7 @@ def test_in_syn_received_of_an_active_open_a_syn_is_challenged() -> None:
     take(end, replace(SYN_ACK, control=SYN))
 
     assert take(end, replace(SEGMENT, control=SYN)) == ([acknowledgment()], rules.L3_CHALLENGE_SYN)
-    assert end.state is State.SYN_RECEIVED
+    assert state_of(end) is State.SYN_RECEIVED
 
 
 def test_a_close_before_the_handshake_is_complete_waits_for_it() -> None:
@@ -388,7 +393,7 @@ def test_first_a_reset_outside_the_window_is_dropped_silently() -> None:
     end = established()
 
     assert take(end, replace(SEGMENT, sequence_number=THEIRS + -1, control=RST)) == ([], rules.L3_SEQUENCE)
-    assert end.state is State.ESTABLISHED
+    assert state_of(end) is State.ESTABLISHED
 
 
 def test_first_a_closed_window_takes_acknowledgments_and_refuses_text() -> None:
@@ -484,6 +489,17 @@ def test_the_limit_of_challenges_slides() -> None:
     at_the_end_of_the_first = NOW + CHALLENGE_SECONDS
 
     assert [len(take(end, syn, at_the_end_of_the_first)[0]) for _ in range(3)] == [1, 0, 0]
+
+
+def test_a_challenge_that_the_limit_holds_back_is_told() -> None:
+    end = established()
+    syn = replace(SEGMENT, control=SYN)
+    for _ in range(CHALLENGES):
+        take(end, syn)
+
+    end.receive(syn, NOW)
+
+    assert (rules.L3_CHALLENGE_LIMIT, None, None) in notes_of(end.flush(NOW))
 
 
 def test_segments_without_text_outside_the_window_are_answered_within_the_same_limit() -> None:
@@ -728,11 +744,11 @@ def test_eighth_a_fin_beyond_a_gap_waits_for_its_turn() -> None:
 
     answers, rule = take(end, replace(SEGMENT, sequence_number=THEIRS + 3, control=FIN | ACK))
     assert (answers, rule) == ([acknowledgment()], rules.L3_ACCEPTABLE_ACK)
-    assert end.state is State.ESTABLISHED
+    assert state_of(end) is State.ESTABLISHED
 
     answers, _ = take(end, replace(SEGMENT, text=b"abc"))
     assert answers == [acknowledgment(expected=THEIRS + 4, window=9_996)]
-    assert end.state is State.CLOSE_WAIT
+    assert state_of(end) is State.CLOSE_WAIT
 
 
 def test_eighth_a_fin_just_beyond_the_window_is_not_believed() -> None:
@@ -740,11 +756,11 @@ def test_eighth_a_fin_just_beyond_the_window_is_not_believed() -> None:
 
     take(end, replace(SEGMENT, control=FIN | ACK, text=b"abc"))
 
-    assert end.state is State.ESTABLISHED
+    assert state_of(end) is State.ESTABLISHED
     end.read(3)
     end.flush(NOW)
     take(end, replace(SEGMENT, sequence_number=THEIRS + 3, control=FIN | ACK))
-    assert end.state is State.CLOSE_WAIT
+    assert state_of(end) is State.CLOSE_WAIT
 
 
 def test_a_repeated_fin_restarts_time_wait_and_is_acknowledged() -> None:
@@ -941,7 +957,7 @@ def test_a_second_open_is_refused() -> None:
     end.open(NOW)
 
     assert segments(end.flush(NOW)) == []
-    assert end.state is State.ESTABLISHED
+    assert state_of(end) is State.ESTABLISHED
 
 
 # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1140,7 +1156,7 @@ def test_a_closed_window_is_probed_with_one_octet_ever_more_rarely() -> None:
         take(end, replace(SEGMENT, window=0), due)  # still closed: the connection lives on
 
     assert times == [1, 3, 7, 15, 31, 63, 123, 183]
-    assert end.state is State.ESTABLISHED
+    assert state_of(end) is State.ESTABLISHED
 
 
 def test_a_window_that_closes_again_is_probed_from_the_beginning() -> None:
