@@ -199,6 +199,12 @@ def test_a_probe_is_answered_and_not_learned() -> None:
     assert table.deadline is None
 
 
+def test_replies_to_requests_and_to_probes_have_their_rules() -> None:
+    for sender, rule in ((HOST, rules.S7_REPLY), (IPv4Address("0.0.0.0"), rules.S7_PROBE)):
+        steps = receive(neighbours(), replace(REQUEST, sender_protocol=sender))
+        assert [step.because for step in steps if isinstance(step, Transmit)] == [rule]
+
+
 def test_a_probe_for_another_address_is_met_with_silence() -> None:
     probe = replace(REQUEST, sender_protocol=IPv4Address("0.0.0.0"), target_protocol=OTHER)
     steps = receive(neighbours(), probe)

@@ -153,6 +153,7 @@ def test_the_window_is_the_set_of_what_was_seen_and_the_last_64(packet_ids: list
         if expected:
             window.add(packet_id)
             seen.add(packet_id)
+        assert window._seen < 1 << 64  # however far it has come
 
 
 # ── the first octet ──────────────────────────────────────────────────────────────────────────────────────────────────

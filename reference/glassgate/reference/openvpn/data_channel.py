@@ -43,6 +43,7 @@ TAG_LENGTH = 16
 LAST_PACKET_ID = 0xFFFFFFFF
 RENEGOTIATE_PACKET_ID = 0xFF000000
 REPLAY_WINDOW = 64
+IN_WINDOW = (1 << REPLAY_WINDOW) - 1
 
 PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
 OCC_MAGIC = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
@@ -166,7 +167,7 @@ class ReplayWindow:
     def add(self, packet_id: int) -> None:
         """Remember an accepted packet id."""
         if packet_id > self.highest:
-            self._seen <<= packet_id - self.highest if packet_id - self.highest < REPLAY_WINDOW else REPLAY_WINDOW
-            self._seen &= (1 << REPLAY_WINDOW) - 1
+            distance = min(packet_id - self.highest, REPLAY_WINDOW)
+            self._seen = self._seen << distance & IN_WINDOW
             self.highest = packet_id
         self._seen |= 1 << (self.highest - packet_id)
