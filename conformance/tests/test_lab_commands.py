@@ -136,6 +136,15 @@ def test_a_check_that_fails_tells_what_it_saw() -> None:
     assert (result.verdict, result.measured) == (Verdict.FAILED, "0/5 answered")
 
 
+def test_a_gateway_that_died_is_told_beside_what_was_seen(lab_directory: Path) -> None:
+    dead = state.create("reference", None).with_process(state.ProcessRecord("gateway", os.getpid(), 0))
+    (dead.directory / "gateway.log").write_text("Traceback\nAssertionError: time to live\n")
+
+    result = checks.execute(Run(Lab(dead), 1000, 1), Check("ping", refuses))
+
+    assert result.measured == "0/5 answered; the gateway has ended: AssertionError: time to live"
+
+
 def test_a_known_difference_counts_for_the_kernel_only() -> None:
     check = Check("own network", refuses, "Linux sends it back")
 

@@ -113,12 +113,20 @@ def execute(run: Run, check: Check) -> Result:
     try:
         verdict, measured = Verdict.PASSED, check.measure(run)
     except CheckFailed as failure:
-        verdict, measured = Verdict.FAILED, str(failure)
+        verdict, measured = Verdict.FAILED, _with_end_of_gateway(failure, run.lab)
         if check.kernel_differs and kind.is_kernel:
             verdict, measured = Verdict.DIFFERS, f"{failure} ({check.kernel_differs})"
     except LabError as failure:
-        verdict, measured = Verdict.FAILED, str(failure)
+        verdict, measured = Verdict.FAILED, _with_end_of_gateway(failure, run.lab)
     return Result(check.title, verdict, measured, time.monotonic() - start)
+
+
+def _with_end_of_gateway(failure: Exception, lab: Lab) -> str:
+    """Why a check failed; a gateway that has died on the way is the first thing to know."""
+    words = lab.last_words(GATEWAY)
+    if not lab.has_ended(GATEWAY) or words in str(failure):
+        return str(failure)
+    return f"{failure}; the gateway has ended: {words}"
 
 
 def _capabilities(kind: GatewayKind) -> frozenset[str]:
@@ -303,17 +311,19 @@ def _throughput(measured: probes.Throughput) -> str:
 
 
 def own_network_stays_inside(run: Run) -> str:
-    """A host that sends for its own network by way of the gateway finds no way there (S14)."""
+    """What a host sends for its own network by way of the gateway goes nowhere: not back inside, not out (S14)."""
+    before = probes.received(run.lab, SERVER, SERVER_DEVICE, "packets")
     route = [f"{HOST6_ADDRESS}/32", "via", INTERNAL_ADDRESS]
     programs.demand(run.lab.command(HOST5, ["ip", "route", "add", *route]))
     try:
         answer = probes.ping(run.lab, HOST5, HOST6_ADDRESS, count=1)
     finally:
         run.lab.run(HOST5, ["ip", "route", "delete", *route], seconds=5)
-    if answer.received or answer.errors:
+    tunnelled = probes.received(run.lab, SERVER, SERVER_DEVICE, "packets") - before
+    if answer.received or answer.errors or tunnelled:
         errors = "".join(f"; {sender}: {words}" for sender, words in answer.errors)
-        raise CheckFailed(f"{HOST6_ADDRESS} by way of the gateway: {answer.summary}{errors}")
-    return f"{HOST6_ADDRESS} by way of the gateway: no answer, no error"
+        raise CheckFailed(f"{HOST6_ADDRESS} by way of the gateway: {answer.summary}{errors}; {tunnelled} in the tunnel")
+    return f"{HOST6_ADDRESS} by way of the gateway: no answer, no error, none in the tunnel"
 
 
 def arp_is_answered_for_one_address(run: Run) -> str:

@@ -213,6 +213,10 @@ class Lab:
         """Whether the program of that role runs."""
         return any(process.is_alive for process in self.state.processes if process.role == role)
 
+    def has_ended(self, role: str) -> bool:
+        """Whether the program of that role was started and runs no more."""
+        return not self.is_running(role) and any(process.role == role for process in self.state.processes)
+
     def log(self, role: str) -> str:
         """Everything that the program of that role has said."""
         try:
