@@ -371,6 +371,18 @@ def test_a_flow_that_cannot_be_opened_goes_to_the_next_remote() -> None:
     assert tunnel.remote == 1
 
 
+def test_connect_retry_max_ends_the_attempts_when_every_remote_has_had_its_own() -> None:
+    client, profile = ScriptedClient(), TwoRemotes(attempts=1)
+    tunnel = OpenVpnTunnel(Tunnel(ovpn="a profile"), INSIDE, cast(Client, client), cast(Profile, profile))
+    list(tunnel.start(False, 0.0))
+    list(tunnel.closed(1.0))
+    assert said(tunnel.tick(2.0)) == ["OpenFlow s2-retry"]
+    (note,) = tunnel.closed(3.0)
+    assert isinstance(note, Note)
+    assert note.detail["will_retry"] is False
+    assert tunnel.deadline is None
+
+
 def test_a_pushed_network_that_overlaps_the_internal_one_is_refused() -> None:
     tunnel, _, steps = connected(replace(CONFIGURED, address=IPv4Interface("10.38.0.2/16")), UseKey(1))
     assert steps == ["s2-flow-opened", "CloseFlow s1-prefixes-apart", "s3-reset-lost-flow"]
