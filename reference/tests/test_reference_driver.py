@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -286,6 +287,24 @@ def test_sigusr1_makes_a_new_connection_and_sigusr2_tells(
     assert server.connections == 2
     assert f"flow: tcp to 127.0.0.1:{server.port}, connected" in caplog.text
     assert "s27-control: Control packets" in caplog.text
+
+
+def test_sigusr2_writes_how_things_stand_into_a_file(server: Server, make_driver: Any, tmp_path: Path) -> None:
+    driver, interface = make_driver(f"remote 127.0.0.1 {server.port} tcp")
+    driver._status_file = tmp_path / "status.json"
+    interface.wire.send(ARP_REQUEST)
+    after(lambda: server.fake.dynamic_wrapping is not None, lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    after(lambda: (tmp_path / "status.json").exists(), terminate)
+    assert driver.run() == 0
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert status["server"] == {"host": "127.0.0.1", "port": server.port, "proto": "tcp"}
+    assert status["tunnel"] == {
+        "flow": "connected", "is_up": True, "address": "10.88.0.2/24", "mtu": 1500, "mssfix": None, "remote": 0,
+        "keys": [0], "key_in_use": 0,
+    }  # fmt: skip
+    assert status["neighbours"] == {"10.38.2.5": "02:00:00:00:00:05"}
+    assert set(status["counters"]) == {"s27-control"}
+    driver._write_status(tmp_path / "none" / "status.json")  # one line in the log, and no end
 
 
 def test_a_connection_that_the_server_closes_is_made_again(server: Server, make_driver: Any) -> None:

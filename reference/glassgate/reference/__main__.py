@@ -47,14 +47,22 @@ class Unusable(click.ClickException):
 @click.option("--external-gateway", default="192.168.1.1", show_default=True, help="The router there.")
 @click.option("--source", "sources", multiple=True, metavar="PREFIX", help="A further prefix that sends from inside.")
 @click.option("--credentials", type=click.Path(path_type=Path), help="File with user name and password, a line each.")
+@click.option("--status", type=click.Path(path_type=Path), help="Where SIGUSR2 writes how things stand, as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Log the fate of every packet.")
 @click.option("-q", "--quiet", is_flag=True, help="Log only what goes wrong.")
-def main(config: Path, credentials: Path | None, verbose: bool, quiet: bool, **options: str | tuple[str, ...]) -> None:
+def main(
+    config: Path,
+    credentials: Path | None,
+    status: Path | None,
+    verbose: bool,
+    quiet: bool,
+    **options: str | tuple[str, ...],
+) -> None:
     """Run the reference gateway with the OpenVPN configuration file CONFIG.
 
     SIGTERM and SIGINT tell the server and end it; SIGUSR1 makes a new connection; SIGUSR2 writes the counters into the
-    log. The log goes to standard error. The exit status is 0 if it was to end, 1 if the server ended it for good, 2 if
-    the input cannot be used.
+    log, and how things stand into the file of --status. The log goes to standard error. The exit status is 0 if it was
+    to end, 1 if the server ended it for good, 2 if the input cannot be used.
     """
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
@@ -71,7 +79,7 @@ def main(config: Path, credentials: Path | None, verbose: bool, quiet: bool, **o
     ports: dict[Port, PacketSocket] = {}
     for port, interface in interfaces.items():
         ports[port] = _open(port, interface)
-    sys.exit(Driver(gateway_config, profile, ports).run())
+    sys.exit(Driver(gateway_config, profile, ports, status).run())
 
 
 def _settings(options: Mapping[str, str | tuple[str, ...]], interfaces: Mapping[Port, str], text: str) -> object:

@@ -187,6 +187,14 @@ class Neighbours:
         self._defended: float | None = None
 
     @property
+    def table(self) -> dict[str, str]:
+        """Each neighbour, and its hardware address or what is known of it, for a person."""
+        return {
+            str(neighbour): str(entry.hardware) if isinstance(entry, Known) else type(entry).__name__.lower()
+            for neighbour, entry in self._entries.items()
+        }
+
+    @property
     def deadline(self) -> float | None:
         """When ``tick`` is next due."""
         times = [entry.due for entry in self._entries.values()]

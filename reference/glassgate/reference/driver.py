@@ -17,6 +17,7 @@ Standards: socket(7), tcp(7), packet(7); OpenVPN sig.c for the signals.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import selectors
@@ -27,6 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from glassgate.contract import (
     CloseFlow,
@@ -200,13 +202,21 @@ class Flow:
 class Driver:
     """A gateway, and the sockets and the clock around it."""
 
-    def __init__(self, config: GatewayConfig, profile: Profile, ports: Mapping[Port, PacketSocket]) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        profile: Profile,
+        ports: Mapping[Port, PacketSocket],
+        status_file: Path | None = None,
+    ) -> None:
         self._clock = Clock()
         self._config = config
         self._profile = profile
         self._gateway = ReferenceGateway(config, os.urandom)
         self._ports = ports
         """The interfaces: internal, and external where the gateway has its own stack there."""
+        self._status_file = status_file
+        """Where SIGUSR2 writes how things stand."""
         self._flow: Flow | None = None
         self._selector = selectors.DefaultSelector()
         for port, interface in ports.items():
@@ -254,8 +264,17 @@ class Driver:
         elif self._flow is not None:
             self._lost("restarted by a signal")
 
+    @property
+    def status(self) -> dict[str, object]:
+        """How things stand, in JSON's values."""
+        remote = self._profile.remotes[self._gateway.remote]
+        server = {"host": remote.host, "port": remote.port, "proto": remote.proto}
+        return {**self._gateway.status, "server": server, "counters": dict(sorted(self.counters.items()))}
+
     def tell(self) -> None:
-        """Write the state of things into the log (SIGUSR2)."""
+        """Write how things stand into the log, and into the status file if there is one (SIGUSR2)."""
+        if self._status_file is not None:
+            self._write_status(self._status_file)
         flow = self._flow
         if Port.EXTERNAL in self._ports:
             log.warning("flow: by the gateway's own stack over %s", self._ports[Port.EXTERNAL].interface)
@@ -266,6 +285,15 @@ class Driver:
             log.warning("flow: %s to %s:%d, %s", flow.remote.proto, flow.remote.host, flow.remote.port, state)
         for slug, count in sorted(self.counters.items()):
             log.warning("%8d %s: %s", count, slug, rules.find(slug.partition(" ")[0]).sentence)
+
+    def _write_status(self, path: Path) -> None:
+        """The file is replaced at once, so that who reads it finds a whole one."""
+        new = path.with_name(f".{path.name}.new")
+        try:
+            new.write_text(json.dumps(self.status, indent=2) + "\n", encoding="utf-8")
+            new.replace(path)
+        except OSError as error:
+            log.error("%s: %s", path, error.strerror)
 
     def _turn(self, wake_up: socket.socket) -> None:
         """Wait for something, and do it."""

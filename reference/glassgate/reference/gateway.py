@@ -134,6 +134,11 @@ class ReferenceGateway:
         """Which of the OpenVPN configuration's remotes the flow is to be opened to."""
         return self._tunnel.remote
 
+    @property
+    def status(self) -> dict[str, object]:
+        """How things stand, in JSON's values: the tunnel, and the neighbours inside."""
+        return {"tunnel": self._tunnel.status, "neighbours": self._neighbours.table}
+
     def _at_the_door(self, steps: Iterable[Step]) -> list[Effect]:
         """Gather effects, and with each note on a packet's fate the rules that led there."""
         effects: list[Effect] = []

@@ -144,6 +144,21 @@ class OpenVpnTunnel:
         return isinstance(self._state, Connected) and self._state.in_use is not None
 
     @property
+    def status(self) -> dict[str, object]:
+        """How things stand, in JSON's values, for a person."""
+        keys = sorted(self._state.keys) if isinstance(self._state, Connected) else []
+        return {
+            "flow": type(self._state).__name__.lower(),
+            "is_up": self.is_up,
+            "address": str(self.address) if self.address else None,
+            "mtu": self.mtu,
+            "mssfix": self.mssfix,
+            "remote": self.remote,
+            "keys": keys,
+            "key_in_use": self._key_in_use.key_id if self.is_up else None,
+        }
+
+    @property
     def ids_left(self) -> int:
         """How many records may still be sealed under the key in use."""
         return self._key_in_use.sending.ids_left
