@@ -141,7 +141,7 @@ def test_requests_are_those_of_the_protocol(tmp_path: Path) -> None:
             Fault.RUBBISH,
             "out[0].hex: '0' is not hexadecimal",
         ),
-        (f"say({NOTHING!r})\nsay({NOTHING!r})", Status.ERROR, Fault.RUBBISH, "a line that nobody asked for"),
+        (f"say({NOTHING!r} + chr(10) + {NOTHING!r})", Status.ERROR, Fault.RUBBISH, "a line that nobody asked for"),
         (
             f"say({NOTHING!r} if 'start' in line else '{{\"error\":\"no ticks\"}}')",
             Status.ERROR,
@@ -182,6 +182,14 @@ def test_the_first_greeting_may_take_longer_than_an_answer(tmp_path: Path) -> No
     subject = Exec(shlex.join([sys.executable, "-S", "-E", str(path)]), 0.05)
     subject.close()
     assert subject.name == "script"
+
+
+def test_a_line_that_comes_between_answers_is_found_too(tmp_path: Path) -> None:
+    with program(tmp_path, f"say({NOTHING!r})\ntime.sleep(0.2)\nsay({NOTHING!r})") as subject:
+        subject.tick(0.0)
+        time.sleep(2.0)
+        with pytest.raises(SubjectFault, match="a line that nobody asked for"):
+            subject.tick(1.0)
 
 
 def test_a_late_answer_is_no_answer_to_the_next_question(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class Program:
         self._selector.register(self._stdout, selectors.EVENT_READ)
         self._selector.register(self._stderr, selectors.EVENT_READ)
         self._read = bytearray()
+        self._has_answered = False
         self._log = b""
 
     def ask(self, request: Mapping[str, Any], limit: float) -> dict[str, Any]:
@@ -79,17 +80,25 @@ class Program:
         Raises:
             SubjectFault: the answer is late, missing or rubbish, or the program ended.
         """
+        if self._has_answered:
+            self._look()
         if self._read:
             raise SubjectFault(Fault.RUBBISH, f"a line that nobody asked for: {_shown(bytes(self._read))}")
         asked = time.monotonic()
         line = self._exchange(json.dumps(request, separators=(",", ":")).encode() + b"\n", asked, limit)
         took = time.monotonic() - asked
+        self._has_answered = True
         answer = _parsed(line)
         if took > limit:
             raise SubjectFault(
                 Fault.LATE, f"the answer to {request['op']!r} took {took:.1f} s; {limit:g} s are allowed"
             )
         return answer
+
+    def _look(self) -> None:
+        """Take in what came since the last answer: nothing should have."""
+        with contextlib.suppress(BlockingIOError):
+            self._read += os.read(self._stdout.fileno(), _CHUNK)
 
     def _exchange(self, unsent: bytes, asked: float, limit: float) -> bytes:
         """Write the whole request while reading, until one line has come."""
