@@ -12,6 +12,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
+from xml.etree import ElementTree
 
 import pytest
 
@@ -68,6 +69,13 @@ def test_every_link_leads_to_a_page_and_an_anchor_that_exist(html: Path) -> None
             elif anchor and anchor not in pages[target].anchors:
                 broken.append(f"{path.relative_to(html)}: {link}")
     assert broken == []
+
+
+@pytest.mark.parametrize("picture", sorted(path.name for path in (HERE / "_static").glob("*.svg")))
+def test_a_picture_stands_alone_too(picture: str) -> None:
+    root = ElementTree.parse(HERE / "_static" / picture).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert root.find("{http://www.w3.org/2000/svg}title") is not None
 
 
 # ── pages made from the code ──────────────────────────────────────────────────────────────────────────────────────────
