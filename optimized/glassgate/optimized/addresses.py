@@ -70,7 +70,7 @@ class Addresses:
         self.internal = int(internal.address.ip)
         self.tunnel: int | None = None
         self._prefix = Prefix(network)
-        # S1_NO_BROADCAST_IN_31: a prefix of 31 or 32 bits has neither of these two.
+        # s1-no-broadcast-in-31: a prefix of 31 or 32 bits has neither of these two.
         has_broadcast = network.prefixlen <= 30
         self._network = int(network.network_address) if has_broadcast else -1
         self._broadcast = int(network.broadcast_address) if has_broadcast else -1
@@ -119,6 +119,7 @@ class Addresses:
             return rules.S16_OWN
         if self.is_network_or_broadcast(address):
             return rules.S16_NETWORK
+        # s16-configured: further prefixes count as inside
         if address not in self._prefix and not self._in_sources(address):
             return rules.S16_FOREIGN
         return None

@@ -273,7 +273,7 @@ class Arp:
             return
         self._touch(neighbour)
         if neighbour.header is not None:
-            self._outgoing.send_frame(neighbour.header, packet, start, end, because)
+            self._outgoing.send_frame(neighbour.header, packet, start, end, because)  # s31-known
             if now >= neighbour.refresh_at:
                 self._refresh(neighbour, now)
         else:
@@ -291,7 +291,7 @@ class Arp:
             queue.popleft()
             if self._outgoing.noting:
                 self._state(rules.S31_QUEUE_FULL, {"neighbour": dotted(neighbour.address), "waiting": len(queue) + 1})
-        queue.append(one)
+        queue.append(one)  # s31-wait
 
     def _ask(self, neighbour: Neighbour, now: float, because: Rule) -> None:
         """Broadcast a request, and expect the answer within a second."""

@@ -168,7 +168,7 @@ class SealingKey:
         else:
             self._record.pack_into(octets, at, self._header, packet_id, octets[tag : tag + TAG_LENGTH])
             outgoing.record_bounds.append((at, tag))
-        self.packet_id = packet_id + 1
+        self.packet_id = packet_id + 1  # s24-seal
         self.octets += end - start
         outgoing.flow_end = tag
         if outgoing.recording:
@@ -235,7 +235,7 @@ class OpeningKey:
         ahead = packet_id - self._highest
         if ahead > 0:
             self._seen = (self._seen << ahead | 1) & _WINDOW_BITS if ahead < WINDOW else 1
-            self._highest = packet_id
+            self._highest = packet_id  # s26-gap: however far ahead
             return True
         if packet_id == 0 or -ahead >= WINDOW or self._seen >> -ahead & 1:
             return False

@@ -76,7 +76,7 @@ class Ethernet:
         if is_group and ether_type == TYPE_IPV4:
             return self._refuse(rules.S6_IP_IN_GROUP_FRAME, destination, source, ether_type)
         # ANSWER
-        return int(ether_type)
+        return int(ether_type)  # s5-for-us
 
     def _refuse(self, rule: Rule, destination: bytes, source: bytes, ether_type: int) -> int:
         if self._outgoing.noting:

@@ -154,7 +154,7 @@ class Forwarding:
                 and hardware_source_and_type != own_source_and_type
                 and version_and_service >> 8 == VERSION_4_AND_5_WORDS
                 and SMALLEST_HEADER <= total_length <= mtu
-                and packet + total_length <= end
+                and packet + total_length <= end  # s5-padding
                 and (
                     version_and_service
                     + total_length
@@ -170,12 +170,13 @@ class Forwarding:
                 and first_host <= source <= last_host
                 and source != own_address
                 and ordinary[destination >> 16]
-                and (fragment & FRAGMENT_OFFSET) * 8 + total_length <= LARGEST_DATAGRAM
+                and (fragment & FRAGMENT_OFFSET) * 8 + total_length <= LARGEST_DATAGRAM  # s12-transit
                 and life_and_protocol >= TIME_TO_LIVE_2
                 and sealing is not None
             ):
                 if outgoing.noting and sealing.packet_id <= LAST_PACKET_ID:
                     self._note_forwarded(frames, packet, packet + total_length, destination)
+                # s17-decrement, s18-unchanged, s19-any-protocol: two words change, and nothing else
                 TIME_TO_LIVE_AND_CHECKSUM.pack_into(
                     frames, packet + AT_TIME_TO_LIVE, life_and_protocol - ONE_HOP, (checksum + ONE_HOP) % 0xFFFF
                 )
@@ -198,7 +199,7 @@ class Forwarding:
         rule = refusal(packet, start, end)
         if rule is not None:
             return self._drop(rule, packet, start, end)
-        end = start + WORD.unpack_from(packet, start + AT_TOTAL_LENGTH)[0]  # S9_PADDING: the rest is cut off
+        end = start + WORD.unpack_from(packet, start + AT_TOTAL_LENGTH)[0]  # s9-padding: the rest is cut off
         source, destination = (ADDRESS.unpack_from(packet, start + at)[0] for at in (AT_SOURCE, AT_DESTINATION))
         # REFUSE
         rule = self._addresses.source_inside_refused(source)
@@ -211,7 +212,7 @@ class Forwarding:
             return None
         # ANSWER
         if is_for_me:
-            return self._local.receive(Side.INSIDE, packet, start, end, now)
+            return self._local.receive(Side.INSIDE, packet, start, end, now)  # s10-for-me
         return self._into_tunnel(packet, start, end, now)
 
     def _into_tunnel(self, packet: memoryview, start: int, end: int, now: float) -> None:
@@ -229,13 +230,13 @@ class Forwarding:
         if sealing.packet_id > LAST_PACKET_ID:
             return self._drop(rules.S24_IDS_USED_UP, packet, start, end)
         # ANSWER
-        is_whole = end - start <= tunnel.mtu
+        is_whole = end - start <= tunnel.mtu  # s22-fits, s23-inner-mtu
         rule = rules.S14_FORWARD if is_whole else rules.S21_FRAGMENT
         if self._outgoing.noting:
             self._note_forwarded(packet, start, end, ADDRESS.unpack_from(packet, start + AT_DESTINATION)[0])
-        decrement_time_to_live(packet, start)
+        decrement_time_to_live(packet, start)  # s18-options-kept: whatever follows the first 20 octets stays
         if tunnel.mssfix is not None:
-            clamp_maximum_segment_size(packet, start, end, tunnel.mssfix)
+            clamp_maximum_segment_size(packet, start, end, tunnel.mssfix)  # s23-mssfix
         pieces = ((start, end),) if is_whole else cut(packet, start, end, tunnel.mtu)
         for piece_start, piece_end in pieces:
             refused = sealing.seal(packet, piece_start, piece_end, rule)
@@ -264,8 +265,8 @@ class Forwarding:
                 return False
             end = record + length
             if end > stream.end:
-                break  # S3_INCOMPLETE: it waits for its rest
-            stream.start = end
+                break  # s3-incomplete: it waits for its rest
+            stream.start = end  # s3-record
             self.receive_record(octets, stream.view, record, end, now)
         return False
 
@@ -322,7 +323,7 @@ class Forwarding:
                 TIME_TO_LIVE_AND_CHECKSUM.pack_into(
                     frames, packet + AT_TIME_TO_LIVE, life_and_protocol - ONE_HOP, (checksum + ONE_HOP) % 0xFFFF
                 )
-                frames[packet - FRAME_HEADER : packet] = header
+                frames[packet - FRAME_HEADER : packet] = header  # s31-known
                 return outgoing.commit_frame(stop, rules.S29_TO_HOST)
         return self._copy_and_receive(packet, length, now)
 
@@ -342,7 +343,7 @@ class Forwarding:
         rule = refusal(packet, start, end)
         if rule is not None:
             return self._drop(rule, packet, start, end)
-        end = start + WORD.unpack_from(packet, start + AT_TOTAL_LENGTH)[0]  # S9_PADDING: the rest is cut off
+        end = start + WORD.unpack_from(packet, start + AT_TOTAL_LENGTH)[0]  # s9-padding: the rest is cut off
         source, destination = (ADDRESS.unpack_from(packet, start + at)[0] for at in (AT_SOURCE, AT_DESTINATION))
         # REFUSE
         rule = self._addresses.source_tunnel_refused(source)
@@ -355,7 +356,7 @@ class Forwarding:
             return None
         # ANSWER
         if is_for_me:
-            return self._local.receive(Side.TUNNEL, packet, start, end, now)
+            return self._local.receive(Side.TUNNEL, packet, start, end, now)  # s28-for-me, s28-tunnel-address
         return self._into_network(packet, start, end, destination, now)
 
     def _into_network(self, packet: memoryview, start: int, end: int, destination: int, now: float) -> None:

@@ -73,7 +73,7 @@ def cut(packet: memoryview, start: int, end: int, mtu: int) -> Iterator[tuple[in
         packet[at - header : at] = later_header
         is_last = end - at <= mtu - header
         length = end - at if is_last else room
-        # S21_REFRAGMENT: the last piece has MF if the packet itself was not its datagram's last.
+        # s21-refragment: the last piece has MF if the packet itself was not its datagram's last.
         _write(packet, at - header, header, length, offset if is_last else offset | MORE_FRAGMENTS)
         yield at - header, at + length
         at += length
@@ -96,7 +96,7 @@ def _later_header(packet: memoryview, start: int, first_header: int) -> bytes:
             at += 1
             continue
         length = packet[at + 1]
-        if packet[at] & OPTION_COPIED:
+        if packet[at] & OPTION_COPIED:  # s21-options
             options += packet[at : at + length]
         at += length
     options += bytes(-len(options) % 4)

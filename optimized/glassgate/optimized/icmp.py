@@ -109,6 +109,7 @@ class Icmp:
         if refused is not None:
             return refused
         if source is None:
+            # s20-source
             source = self._addresses.internal if side is Side.INSIDE else self._addresses.tunnel
         if source is None:
             return rules.S1_OWN_SOURCE
@@ -116,7 +117,7 @@ class Icmp:
         message = HEADROOM + SMALLEST_HEADER
         quote = message + HEADER_LENGTH
         stop = quote + min(end - start, LARGEST_QUOTE)
-        work.view[quote:stop] = packet[start : start + stop - quote]
+        work.view[quote:stop] = packet[start : start + stop - quote]  # s20-quote
         HEADER.pack_into(work.octets, message, error_type, code, 0, word)
         WORD.pack_into(work.octets, message + 2, internet_checksum(work.view[message:stop]))
         self._output.send(
@@ -129,15 +130,13 @@ class Icmp:
             destination=ADDRESS.unpack_from(packet, start + AT_SOURCE)[0],
             now=now,
             because=because,
-            type_of_service=PRECEDENCE_INTERNETWORK_CONTROL,
+            type_of_service=PRECEDENCE_INTERNETWORK_CONTROL,  # s20-header
         )
         return None
 
     def _error_refused(self, packet: memoryview, start: int, end: int, now: float) -> Rule | None:
-        """Why no error may be sent about this packet (RFC 1812 4.3.2.7), or not now (4.3.2.8).
-
-        Groups and sources that are not one host never come here: S14, S15 and S16 dropped them silently.
-        """
+        """Why no error may be sent about this packet (RFC 1812 4.3.2.7), or not now (4.3.2.8)."""
+        # s20-not-about-group: groups, and sources that are not one host, never come here; S14 to S16 dropped them
         if WORD.unpack_from(packet, start + AT_FRAGMENT)[0] & FRAGMENT_OFFSET:
             return rules.S20_NOT_ABOUT_LATER_FRAGMENT
         if packet[start + AT_PROTOCOL] == PROTOCOL_ICMP:

@@ -106,7 +106,7 @@ def options_refusal(packet: memoryview, start: int) -> tuple[Rule, int] | None:
     while at < end:
         option = packet[at]
         if option == OPTION_END:
-            return None
+            return None  # s18-end-of-options
         if option == OPTION_NO_OPERATION:
             at += 1
             continue

@@ -51,7 +51,7 @@ class Local:
 
     def receive(self, side: Side, packet: memoryview, start: int, end: int, now: float) -> None:
         """Take a valid packet to one of our addresses, whole or a fragment (S10, S28)."""
-        quoted = packet, start, end
+        quoted = packet, start, end  # s11-ttl-ignored: nothing here reads the time to live
         if WORD.unpack_from(packet, start + AT_FRAGMENT)[0] & (MORE_FRAGMENTS | FRAGMENT_OFFSET):
             whole = self._reassembly.receive(packet, start, end, side, now)
             if whole is None:

@@ -74,7 +74,7 @@ class Output:
             refused = self._tunnel.seal(packet, start, end, because)
         else:
             destination = int.from_bytes(packet[start + AT_DESTINATION : start + AT_DESTINATION + 4], "big")
-            is_given_up = self._arp.is_given_up(destination)
+            is_given_up = self._arp.is_given_up(destination)  # s13-reply, s1-own-source
             refused = rules.S31_NEGATIVE if is_given_up else None
             if not is_given_up:
                 self._arp.send(packet, start, end, destination, now, because, None)

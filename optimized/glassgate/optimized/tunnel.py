@@ -141,7 +141,7 @@ class Tunnel:
         self.flow = Flow.OPEN
         self._state(rules.S2_FLOW_OPENED, {})
         if self._client is not None:
-            self._perform(self._client.start(now, self.remote), now)
+            self._perform(self._client.start(now, self.remote), now)  # s4-fresh-session
 
     def flow_closed(self, now: float) -> None:
         """The transport is gone, or could not be had."""
@@ -166,7 +166,7 @@ class Tunnel:
     def fail(self, rule: Rule, now: float) -> None:
         """Give the flow up: it is reset, not left open (S3_RESET_LOST_FLOW)."""
         self._outgoing.drop_flow()
-        self._outgoing.close_flow(rule)
+        self._outgoing.close_flow(rule)  # s3-reset-lost-flow
         self._lose(rule, now, {})
 
     def _open(self, because: Rule) -> None:
@@ -248,12 +248,12 @@ class Tunnel:
             self._reported_octets = sealing.octets
         if sealing.packet_id > RENEGOTIATE_AT and not self._is_renegotiating:
             self._is_renegotiating = True
-            self._perform(client.renegotiate(now), now)
+            self._perform(client.renegotiate(now), now)  # s24-renegotiate
 
     def stop(self, now: float) -> None:
         """Leave politely: what the control plane has to say goes out."""
         if self._client is not None and self.flow is Flow.OPEN:
-            self._perform(self._client.stop(now), now)
+            self._perform(self._client.stop(now), now)  # s4-leave
 
     @property
     def deadline(self) -> float:
@@ -288,10 +288,11 @@ class Tunnel:
                     self._use(key_id)
                 case control.DropKey(key_id):
                     self._drop_key(key_id)
-                case control.Configured(address, mtu, mssfix):
+                case control.Configured(address, mtu, mssfix):  # s2-pushed
                     self._configure(address, mtu, mssfix)
                 case control.Report(because, detail):
                     self._state(because, detail)
+                # s2-handshake-failed, s4-peer-ends, s4-idle, s26-control-refused, s26-ping-restart: it says which
                 case control.Failed():
                     self._end(output, now)
 
@@ -318,7 +319,7 @@ class Tunnel:
 
     def _receive_with(self, key: OpeningKey) -> None:
         """Both opcodes name the same key (S27_TWO_KEYS: others may stand beside it)."""
-        self.opening[P_DATA_V1 << 3 | key.key_id] = key
+        self.opening[P_DATA_V1 << 3 | key.key_id] = key  # s27-two-keys
         self.opening[P_DATA_V2 << 3 | key.key_id] = key
 
     def _use(self, key_id: int) -> None:

@@ -67,7 +67,7 @@ class Udp:
         # REFUSE
         if not HEADER_LENGTH <= length <= end - datagram:
             return self._drop(rules.L2_LENGTH, packet, start, end)
-        stop = datagram + length  # L2_EXCESS: what IP delivered beyond the length is ignored
+        stop = datagram + length  # l2-excess: what IP delivered beyond the length is ignored
         pseudo = pseudo_header_sum(source, destination, PROTOCOL_UDP, length)
         if checksum and not is_transport_intact(pseudo, packet[datagram:stop]):
             return self._drop(rules.L2_CHECKSUM, packet, start, end)
@@ -91,7 +91,7 @@ class Udp:
         if self._outgoing.noting:
             self._outgoing.note(NoteKind.DELIVERED, rules.L2_ECHO, describe(packet, start, end))
         HEADER.pack_into(packet, datagram, destination_port, source_port, length, checksum)
-        if checksum == 0:  # L2_NO_CHECKSUM: accepted, but our own datagrams have one
+        if checksum == 0:  # l2-no-checksum: accepted, but our own datagrams have one
             checksum = transport_checksum(pseudo, packet[datagram:stop]) or 0xFFFF
             HEADER.pack_into(packet, datagram, destination_port, source_port, length, checksum)
         return self._output.send(
