@@ -199,6 +199,10 @@ def after(event: Callable[[], bool], act: Callable[[], None], seconds: float = 8
     return thread
 
 
+def is_up(driver: Any) -> Callable[[], bool]:
+    return lambda: driver.status["tunnel"]["is_up"]
+
+
 def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -275,7 +279,7 @@ def test_sigusr1_makes_a_new_connection_and_sigusr2_tells(
     server: Server, make_driver: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     driver, _ = make_driver(f"remote 127.0.0.1 {server.port} tcp")
-    after(lambda: server.fake.dynamic_wrapping is not None, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    after(is_up(driver), lambda: os.kill(os.getpid(), signal.SIGUSR1))
 
     def tell_and_end() -> None:
         os.kill(os.getpid(), signal.SIGUSR2)
@@ -293,7 +297,7 @@ def test_sigusr2_writes_how_things_stand_into_a_file(server: Server, make_driver
     driver, interface = make_driver(f"remote 127.0.0.1 {server.port} tcp")
     driver._status_file = tmp_path / "status.json"
     interface.wire.send(ARP_REQUEST)
-    after(lambda: server.fake.dynamic_wrapping is not None, lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    after(is_up(driver), lambda: os.kill(os.getpid(), signal.SIGUSR2))
     after(lambda: (tmp_path / "status.json").exists(), terminate)
     assert driver.run() == 0
     status = json.loads((tmp_path / "status.json").read_text())

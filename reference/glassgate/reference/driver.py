@@ -49,8 +49,11 @@ from glassgate.reference.packet_socket import PacketSocket
 FRAMES_A_TURN = 64
 """How many frames are taken before the flow and the clock get their turn."""
 LARGEST_READ = 65536
-LARGEST_BACKLOG = 256 * 1024
+LARGEST_BACKLOG = 128 * 1024
 """Octets that wait for the flow; beyond it nothing more is sealed. Some more fit: one turn, and control packets."""
+UNSENT = 64 * 1024
+"""Octets that wait in the kernel beyond what TCP has in flight. A long queue would only make what is in it late."""
+TCP_NOTSENT_LOWAT = 25
 DATAGRAMS_WAITING = 256
 LONGEST_WAIT = 60.0
 FAREWELL = 1.5
@@ -107,6 +110,7 @@ class Flow:
         try:
             if remote.proto == "tcp":
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                made.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT)
             with contextlib.suppress(BlockingIOError):
                 made.connect(address)
         except OSError:
