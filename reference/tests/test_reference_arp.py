@@ -290,7 +290,9 @@ def test_three_requests_a_second_apart_and_then_the_neighbour_is_given_up() -> N
     assert list(table.tick(1.9)) == []
     assert arp_packets(table.tick(2.0)) == [asked]
     assert arp_packets(table.tick(3.0)) == [asked]
-    given_up = [step for step in table.tick(4.0) if isinstance(step, Unreachable)]
+    steps = list(table.tick(4.0))
+    assert noted(steps) == ["s31-give-up"]
+    given_up = [step for step in steps if isinstance(step, Unreachable)]
     assert [(step.waiting.octets, step.because.slug) for step in given_up] == [
         (b"one", "s31-give-up"),
         (b"two", "s31-give-up"),

@@ -9,7 +9,19 @@ from typing import cast
 
 import pytest
 
-from glassgate.contract import Cipher, CloseFlow, Note, OpenFlow, ReceiveKey, SendKey, Session, Transmit, Tunnel, rules
+from glassgate.contract import (
+    Cipher,
+    CloseFlow,
+    Note,
+    OpenFlow,
+    ReceiveKey,
+    Rule,
+    SendKey,
+    Session,
+    Transmit,
+    Tunnel,
+    rules,
+)
 from glassgate.reference.openvpn import framing
 from glassgate.reference.openvpn.client import (
     Client,
@@ -311,9 +323,25 @@ def test_two_keys_live_at_once_until_one_is_dropped() -> None:
     client.outputs = [UseKey(2), DropKey(1)]
     assert receive(tunnel, CONTROL) == ["s2-established", "s27-control"]
     assert receive(tunnel, sealer(1, 5).seal(b"older")) == ["s26-unknown-key"]
+    assert tunnel.is_up
     client.outputs = [DropKey(2)]
     receive(tunnel, CONTROL)
     assert not tunnel.is_up
+
+
+def test_the_path_of_a_record_says_how_it_was_opened() -> None:
+    tunnel, client, _ = connected(*KEYS)
+    client.outputs = [InstallKey(2, Cipher.AES_256_GCM, 0, OURS, IV, THEIRS, IV)]
+    receive(tunnel, CONTROL)
+    passed = [
+        [str(step) for step in tunnel.receive(framing.build(record), 1.0) if isinstance(step, Rule)]
+        for record in (sealer(1).seal(b"first"), sealer(1, 5).seal(b"fifth"), sealer(2).seal(b"new"))
+    ]
+    assert passed == [
+        ["s3-record", "s26-open"],
+        ["s3-record", "s26-gap"],
+        ["s3-record", "s26-open", "s27-two-keys"],
+    ]
 
 
 def test_pings_and_exits_are_sealed_when_there_is_a_key() -> None:
