@@ -422,7 +422,9 @@ def test_what_still_comes_for_a_flow_that_is_over_is_reset_and_resets_are_not() 
 
     [answer] = outside.receive(segment(syn, ACK, ack=syn.seq + 7, text=b"late"))
     assert (answer.data.data.flags, answer.data.data.seq) == (RST, (syn.seq + 7) % 2**32)
+    assert outside.rules == [rules.L3_CLOSED_PORT]
     assert outside.receive(segment(syn, RST)) == []
+    assert outside.rules == [rules.L3_NO_RESET_TO_RESET]
     assert outside.news == []
 
 

@@ -560,6 +560,16 @@ def test_fifth_the_window_comes_from_the_newest_segment_only() -> None:
     assert end.sending.wnd == 100
 
 
+def test_fifth_the_first_window_counts_wherever_their_numbers_begin() -> None:
+    far = SequenceNumber(3_000_000_000)
+    end = established(syn_ack=replace(SYN_ACK, sequence_number=far))
+    passive = connection()
+    passive.listen(replace(SYN_ACK, sequence_number=far, control=SYN), NOW)
+    passive.receive(replace(SEGMENT, sequence_number=far + 1), NOW)
+
+    assert (end.sending.wnd, passive.sending.wnd) == (50_000, 50_000)
+
+
 def test_fifth_the_window_is_scaled_outside_of_syns() -> None:
     end = established(replace(OPTIONS, receive_capacity=1 << 20), replace(SYN_ACK, window_scale=7, window=1000))
     assert end.sending.wnd == 1000
@@ -1091,6 +1101,14 @@ def test_an_acknowledgment_that_says_something_else_is_no_duplicate(changes: dic
     end.flush(NOW)
 
     end.receive(replace(SEGMENT, **changes), NOW)  # type: ignore[arg-type]
+
+    assert end.sending.congestion.duplicates == 0
+
+
+def test_with_nothing_under_way_no_acknowledgment_is_a_duplicate() -> None:
+    end = established()
+
+    take(end, SEGMENT)
 
     assert end.sending.congestion.duplicates == 0
 

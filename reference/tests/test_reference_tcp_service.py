@@ -140,6 +140,10 @@ def test_each_text_comes_back_in_one_segment_with_its_acknowledgment() -> None:
     assert (answer.text, answer.control) == (b"hello", PSH | ACK)
     assert answer.acknowledgment_number == ISN + 6
 
+    assert tcp.deadline == NOW + 1
+    send(tcp, replace(host, sequence_number=ISN + 6, acknowledgment_number=answer.sequence_number + 5))
+    assert tcp.deadline is None
+
 
 def test_the_echo_closes_when_the_host_has_and_everything_is_back() -> None:
     tcp = service()
