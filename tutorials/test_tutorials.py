@@ -10,6 +10,8 @@ How a lesson is written:
 - In outputs a line ``…`` stands for any lines, or none; a ``…`` within a line stands for any text. Spaces at the end of
   lines do not count. A command is expected to succeed unless its output ends in a line ``[exit status N]``.
 - Every other block is for the reader alone.
+
+A lesson names vectors by their ids, which never change, and not by patterns: the suite grows.
 """
 
 from __future__ import annotations
