@@ -65,13 +65,16 @@ def remains(name: str, records: tuple[state.ProcessRecord, ...]) -> list[str]:
     return network.existing_namespaces(name) + [record.role for record in records if record.is_alive]
 
 
-@pytest.mark.parametrize("gateway", ["openvpn", "reference", "optimized"])
+@pytest.mark.parametrize(
+    ("gateway", "external"), [("openvpn", "os"), ("reference", "os"), ("reference", "stack"), ("optimized", "os")]
+)
 def test_every_check_passes_with_nothing_malformed_and_nothing_remains(
-    directory: Path, needs_tshark: None, tmp_path: Path, gateway: str
+    directory: Path, needs_tshark: None, tmp_path: Path, gateway: str, external: str
 ) -> None:
     results, captures = tmp_path / "results.json", tmp_path / "captures"
 
-    done = lab("run", "--gateway", gateway, *QUICK, "--json", str(results), "--pcap", str(captures))
+    kind = ["--gateway", gateway, "--external", external]
+    done = lab("run", *kind, *QUICK, "--json", str(results), "--pcap", str(captures))
 
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(results.read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,9 +30,7 @@ from glassgate.conformance.lab.topology import (
     TUNNEL_SERVER_ADDRESS,
     UPLINK,
 )
-from glassgate.conformance.lab.tunnel import PORT, SERVER_DEVICE, GatewayKind, TunnelOptions
-from glassgate.conformance.subjects.discovery import find
-from glassgate.contract import CAPABILITIES
+from glassgate.conformance.lab.tunnel import PORT, SERVER_DEVICE, TunnelOptions
 
 TUNNEL_SECONDS = 30
 ORDINARY_TTL = 64
@@ -107,7 +106,7 @@ def unexpected_outside(options: TunnelOptions) -> str:
 def execute(run: Run, check: Check) -> Result:
     """Run one check, whatever it finds."""
     kind = run.lab.kind
-    if undeclared := set(check.requires) - _capabilities(kind):
+    if undeclared := set(check.requires) - kind.capabilities:
         return Result(check.title, Verdict.UNSUPPORTED, f"the gateway does not declare {', '.join(undeclared)}", 0.0)
     start = time.monotonic()
     try:
@@ -127,10 +126,6 @@ def _with_end_of_gateway(failure: Exception, lab: Lab) -> str:
     if not lab.has_ended(GATEWAY) or words in str(failure):
         return str(failure)
     return f"{failure}; the gateway has ended: {words}"
-
-
-def _capabilities(kind: GatewayKind) -> frozenset[str]:
-    return frozenset(CAPABILITIES) if kind.is_kernel else find(kind.value).capabilities
 
 
 def results(run: Run) -> Iterator[Result]:
@@ -168,12 +163,28 @@ def gateway_answers_arp(run: Run) -> str:
 
 def gateway_answers_ping(run: Run) -> str:
     """Local delivery (S10): the answer is the gateway's own, and nothing of it appears in the tunnel."""
-    before = probes.received(run.lab, SERVER, SERVER_DEVICE, "packets")
-    answer = probes.ping(run.lab, HOST5, INTERNAL_ADDRESS).demand()
-    tunnelled = probes.received(run.lab, SERVER, SERVER_DEVICE, "packets") - before
+    with _watch_tunnel(run, "gateway", f"dst host {INTERNAL_ADDRESS}") as tunnelled:
+        answer = probes.ping(run.lab, HOST5, INTERNAL_ADDRESS).demand()
     if tunnelled or set(answer.times_to_live) != {ORDINARY_TTL}:
-        raise CheckFailed(f"{answer.summary} (expected {ORDINARY_TTL}); {tunnelled} packets in the tunnel")
+        raise CheckFailed(f"{answer.summary} (expected {ORDINARY_TTL}); {len(tunnelled)} in the tunnel")
     return f"{answer.summary}, none in the tunnel"
+
+
+@contextlib.contextmanager
+def _watch_tunnel(run: Run, name: str, expression: str) -> Iterator[list[str]]:
+    """Watch what comes out of the tunnel at the server; the list is filled at the end."""
+    role, path = f"{WATCH} {name}", run.lab.directory / f"{name}.pcap"
+    run.lab.capture(role, SERVER, SERVER_DEVICE, path, expression)
+    seen: list[str] = []
+    try:
+        yield seen
+    finally:
+        run.lab.stop(role)
+    seen += _read_capture(path)
+
+
+def _read_capture(path: Path) -> list[str]:
+    return programs.demand(["tcpdump", "-n", "-r", str(path)]).splitlines()
 
 
 def gateway_ignores_ttl_for_itself(run: Run) -> str:
@@ -312,17 +323,18 @@ def _throughput(measured: probes.Throughput) -> str:
 
 def own_network_stays_inside(run: Run) -> str:
     """What a host sends for its own network by way of the gateway goes nowhere: not back inside, not out (S14)."""
-    before = probes.received(run.lab, SERVER, SERVER_DEVICE, "packets")
     route = [f"{HOST6_ADDRESS}/32", "via", INTERNAL_ADDRESS]
     programs.demand(run.lab.command(HOST5, ["ip", "route", "add", *route]))
     try:
-        answer = probes.ping(run.lab, HOST5, HOST6_ADDRESS, count=1)
+        with _watch_tunnel(run, "own-network", f"src host {HOST5_ADDRESS} and dst host {HOST6_ADDRESS}") as tunnelled:
+            answer = probes.ping(run.lab, HOST5, HOST6_ADDRESS, count=1)
     finally:
         run.lab.run(HOST5, ["ip", "route", "delete", *route], seconds=5)
-    tunnelled = probes.received(run.lab, SERVER, SERVER_DEVICE, "packets") - before
     if answer.received or answer.errors or tunnelled:
         errors = "".join(f"; {sender}: {words}" for sender, words in answer.errors)
-        raise CheckFailed(f"{HOST6_ADDRESS} by way of the gateway: {answer.summary}{errors}; {tunnelled} in the tunnel")
+        raise CheckFailed(
+            f"{HOST6_ADDRESS} by way of the gateway: {answer.summary}{errors}; {len(tunnelled)} in the tunnel"
+        )
     return f"{HOST6_ADDRESS} by way of the gateway: no answer, no error, none in the tunnel"
 
 
@@ -343,10 +355,10 @@ def arp_is_answered_for_one_address(run: Run) -> str:
 def only_the_tunnel_outside(run: Run) -> str:
     """Nothing but the tunnel's TCP connection, and ARP for it, was on the external network all the while (S25)."""
     run.lab.stop(WATCH)
-    seen = programs.demand(["tcpdump", "-n", "-r", str(run.unexpected)]).splitlines()
+    seen = _read_capture(run.unexpected)
     if seen:
         raise CheckFailed(f"{len(seen)} packets that do not belong there, the first: {seen[0]}")
-    octets = probes.received(run.lab, ROUTER, "inside", "bytes")
+    octets = probes.received_octets(run.lab, ROUTER, "inside")
     return f"nothing else among {octets} octets that left the gateway"
 
 

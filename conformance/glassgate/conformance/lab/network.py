@@ -60,8 +60,8 @@ class Lab:
         Raises:
             LabError: that gateway has no stack of its own, or the runtime directory cannot be used.
         """
-        if own_stack and kind.is_kernel:
-            raise LabError(f"the {kind} gateway has no stack of its own outside")
+        if own_stack and "external.stack" not in kind.capabilities:
+            raise LabError(f"the {kind} gateway has no stack of its own outside (external.stack)")
         owner = ProcessRecord.of("lab run", os.getpid()) if owned else None
         return cls(state.create(kind.value, owner), own_stack=own_stack)
 

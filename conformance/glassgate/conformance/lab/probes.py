@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any, Literal
+from typing import Any
 
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.errors import CheckFailed
@@ -310,7 +310,7 @@ def neighbour(lab: Lab, host: str, address: str) -> str | None:
     return found[1] if found else None
 
 
-def received(lab: Lab, host: str, interface: str, unit: Literal["packets", "bytes"]) -> int:
+def received_octets(lab: Lab, host: str, interface: str) -> int:
     """How much an interface has received."""
-    path = f"/sys/class/net/{interface}/statistics/rx_{unit}"
+    path = f"/sys/class/net/{interface}/statistics/rx_bytes"
     return int(lab.run(host, ["cat", path], seconds=5).stdout)

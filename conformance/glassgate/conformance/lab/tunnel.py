@@ -22,6 +22,8 @@ from glassgate.conformance.lab.topology import (
     SERVER_ADDRESS,
     TUNNEL_CLIENT_ADDRESS,
 )
+from glassgate.conformance.subjects.discovery import find
+from glassgate.contract import CAPABILITIES
 
 PORT = 1194
 TUNNEL_MTU = 1400
@@ -43,6 +45,11 @@ class GatewayKind(StrEnum):
     def is_kernel(self) -> bool:
         """Whether the kernel does the forwarding, rather than a program on AF_PACKET."""
         return self is GatewayKind.OPENVPN
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What this gateway declares (protocol 1); the kernel with a stock client can do all but be its own stack."""
+        return frozenset(CAPABILITIES) - {"external.stack"} if self.is_kernel else find(self.value).capabilities
 
 
 class Control(StrEnum):
