@@ -137,6 +137,10 @@ def test_remotes_keep_their_order_and_take_what_they_do_not_say(parse: Any) -> N
         (["<tls-crypt>", "abc"], "a.ovpn:3: <tls-crypt>: no closing </tls-crypt>"),
         (["<tls-crypt>", "abc", "</tls-crypt>"], "a.ovpn:3: tls-crypt: holds no OpenVPN static key of 2048 bits"),
         (["<tls-crypt-v2>", "abc", "</tls-crypt-v2>"], "a.ovpn:3: tls-crypt-v2: holds no tls-crypt-v2 client key"),
+        (
+            ["<auth-user-pass>", "alice", "x" * 1496, "</auth-user-pass>"],
+            "a.ovpn:3: auth-user-pass: user name and password are longer than 1500 octets together",
+        ),
         (["auth-user-pass"], "a.ovpn:3: auth-user-pass: names no file, and there is nobody to ask"),
         (["tls-auth ta.key 1"], "a.ovpn:3: tls-auth 'ta.key' '1': files cannot be opened here"),
         (["<connection>", "proto tcp", "</connection>"], "a.ovpn:3: connection: needs exactly one 'remote', has 0"),

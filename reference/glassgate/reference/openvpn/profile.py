@@ -40,6 +40,8 @@ from glassgate.reference.openvpn.wrapping import Wrap, WrapPlain, WrapTlsAuth, W
 
 DEFAULT_PORT = 1194
 DEFAULT_MTU = 1500
+LARGEST_CREDENTIALS = 1500
+"""User name and password share 2048 octets with random octets, options and peer info (PROTOCOL.md 7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -637,7 +639,11 @@ def _credentials(draft: _Draft) -> Credentials | None:
         return None
     if draft.asked_credentials is None:
         raise directive.error("names no file, and there is nobody to ask: give a file or a <auth-user-pass> block")
-    return draft.asked_credentials
+    given = draft.asked_credentials
+    if len(given.username.encode()) + len(given.password.encode()) > LARGEST_CREDENTIALS:
+        problem = f"user name and password are longer than {LARGEST_CREDENTIALS} octets together"
+        raise directive.error(problem, show=directive.inline is None)
+    return given
 
 
 def _tls_settings(draft: _Draft) -> TlsSettings:
