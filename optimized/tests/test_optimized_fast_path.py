@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +47,12 @@ def packets(draw, make, sources, destinations):
     if "length" in odd:  # claims more or less than there is, under a good checksum
         fields["total_length"] = draw(st.sampled_from([0, 19, 20, 27, 29, 20 + size + 1, 20 + size + 20]))
     source = draw(st.sampled_from(sources))
-    packet = bytearray(make.ipv4(source, draw(st.sampled_from(destinations)), bytes(size), **fields))
+    destination = draw(st.sampled_from(destinations))
+    if draw(st.integers(0, 4)) == 0:
+        flags, options = draw(st.sampled_from([2, 18, 16])), draw(st.sampled_from([b"", b"\x02\x04\x05\xb4"]))
+        segment = make.tcp(source, destination, (1, 2), flags, bytes(size), options)[20:][: draw(st.integers(0, 99))]
+        return make.ipv4(source, destination, segment, **fields | {"protocol": 6}), source
+    packet = bytearray(make.ipv4(source, destination, bytes(size), **fields))
     if "octet" in odd:
         packet[draw(st.integers(0, 19))] ^= draw(st.integers(1, 255))
     if "padding" in odd:
@@ -54,11 +60,13 @@ def packets(draw, make, sources, destinations):
     return bytes(packet), source
 
 
-def pair(make, **config):
+def pair(make, mssfix, **config):
     """Two gateways that know the same: one with its fast path, one without."""
     config.setdefault("internal", {"sources": ["10.39.0.0/16"], "mtu": 1280})
     worlds = [make.World(learned=HOSTS, **config) for _ in range(2)]
     worlds[1].gateway.batch.forwarding.has_fast_path = False
+    for world in worlds:
+        world.gateway.batch.tunnel.mssfix = mssfix
     return worlds
 
 
@@ -69,7 +77,9 @@ def told(world):
 @settings(max_examples=200)
 @given(st.data())
 def test_from_inside(make, data):
-    fast, plain = pair(make, session={"mtu": data.draw(st.sampled_from([576, 1500]))})
+    fast, plain = pair(
+        make, data.draw(st.sampled_from([None, 1360])), session={"mtu": data.draw(st.sampled_from([576, 1500]))}
+    )
     for _ in range(3):
         packet, source = data.draw(packets(make, HOSTS * 6 + ADDRESSES, [*ADDRESSES, *["8.8.8.8", "9.9.9.9"] * 9]))
         hardware = make.hardware(source)
@@ -83,7 +93,7 @@ def test_from_inside(make, data):
 @settings(max_examples=200)
 @given(st.data())
 def test_out_of_the_tunnel(make, data):
-    fast, plain = pair(make)
+    fast, plain = pair(make, data.draw(st.sampled_from([None, 1360])))
     for _ in range(3):
         packet, _ = data.draw(
             packets(make, [*ADDRESSES, *["8.8.8.8", "9.9.9.9"] * 9], HOSTS * 6 + ADDRESSES + ["10.38.2.77"])
@@ -92,9 +102,11 @@ def test_out_of_the_tunnel(make, data):
         assert told(fast.tunnel(packet, after)) == told(plain.tunnel(packet, after))
 
 
-def test_the_ordinary_packet_does_take_the_fast_path(make, monkeypatch):
+@pytest.mark.parametrize("mssfix", [None, 1360])
+def test_the_ordinary_packet_does_take_the_fast_path(make, monkeypatch, mssfix):
     """Else the two properties would say nothing."""
     world = make.World(learned=HOSTS)
+    world.gateway.batch.tunnel.mssfix = mssfix
 
     def never(*arguments):
         raise AssertionError("the ladder was taken")
@@ -103,3 +115,5 @@ def test_the_ordinary_packet_does_take_the_fast_path(make, monkeypatch):
     monkeypatch.setattr(type(world.gateway.batch.forwarding), "from_tunnel", never)
     assert world.inside(make.udp("10.38.2.5", "8.8.8.8", 1, 2, bytes(1400))).fates == ["s14-forward"]
     assert world.tunnel(make.udp("8.8.8.8", "10.38.2.5", 1, 2, bytes(1400))).fates == ["s29-to-host"]
+    assert world.inside(make.tcp("10.38.2.5", "8.8.8.8", (1, 2), 16, bytes(1400))).fates == ["s14-forward"]
+    assert world.tunnel(make.tcp("8.8.8.8", "10.38.2.5", (1, 2), 16, bytes(1400))).fates == ["s29-to-host"]

@@ -57,6 +57,7 @@ from glassgate.optimized.ipv4 import (
     FRAGMENT_OFFSET,
     HEADER,
     LARGEST_DATAGRAM,
+    PROTOCOL_TCP,
     SMALLEST_HEADER,
     TIME_TO_LIVE_AND_CHECKSUM,
     WORD,
@@ -67,7 +68,8 @@ from glassgate.optimized.ipv4 import (
 )
 from glassgate.optimized.local import Local
 from glassgate.optimized.output import Side
-from glassgate.optimized.tcp import clamp_maximum_segment_size
+from glassgate.optimized.tcp import AT_FLAGS, SYN, clamp_maximum_segment_size
+from glassgate.optimized.tcp import HEADER_LENGTH as TCP_HEADER
 from glassgate.optimized.tunnel import Tunnel
 
 FRAME = Struct(">6sQHHHHHHII")
@@ -78,6 +80,14 @@ GROUP_SOURCE_AND_TYPE = 0x0100_0000_0000_FFFF
 VERSION_4_AND_5_WORDS = 0x45
 TIME_TO_LIVE_2 = 0x0200
 ONE_HOP = 0x0100
+SHORTEST_SEGMENT = SMALLEST_HEADER + TCP_HEADER
+
+
+def may_be_syn(packet: memoryview, start: int, total_length: int, life_and_protocol: int) -> bool:
+    """Whether a packet without options could be a SYN, whose MSS is to be clamped: the ladder looks closer."""
+    if life_and_protocol & 0xFF != PROTOCOL_TCP:
+        return False
+    return total_length < SHORTEST_SEGMENT or bool(packet[start + SMALLEST_HEADER + AT_FLAGS] & SYN)
 
 
 class Forwarding:
@@ -129,7 +139,8 @@ class Forwarding:
         addresses, outgoing, tunnel = self._addresses, self._outgoing, self._tunnel
         mac, own_source_and_type, own_address = self._mac, self._own_source_and_type, addresses.internal
         ordinary, first_host, last_host = addresses.ordinary, addresses.first_host, addresses.last_host
-        mtu = tunnel.mtu if self.has_fast_path and tunnel.mssfix is None else 0
+        mtu = tunnel.mtu if self.has_fast_path else 0
+        has_no_mssfix = tunnel.mssfix is None
         for start, end in bounds:
             if end - start < SHORTEST_FRAME:
                 self._receive_frame(frames, start, end, now)
@@ -172,6 +183,7 @@ class Forwarding:
                 and ordinary[destination >> 16]
                 and (fragment & FRAGMENT_OFFSET) * 8 + total_length <= LARGEST_DATAGRAM  # s12-transit
                 and life_and_protocol >= TIME_TO_LIVE_2
+                and (has_no_mssfix or not may_be_syn(frames, packet, total_length, life_and_protocol))
                 and sealing is not None
             ):
                 if outgoing.noting and sealing.packet_id <= LAST_PACKET_ID:
@@ -282,7 +294,7 @@ class Forwarding:
         if not length:
             return tunnel.refuse_record(key.refused, start, end, now)
         tunnel.record_opened(length)
-        if length < SMALLEST_HEADER or not self.has_fast_path or tunnel.mssfix is not None:
+        if length < SMALLEST_HEADER or not self.has_fast_path:
             return self._copy_and_receive(packet, length, now)
         (
             version_and_service,
@@ -314,6 +326,7 @@ class Forwarding:
             and source != addresses.tunnel
             and (fragment & FRAGMENT_OFFSET) * 8 + total_length <= LARGEST_DATAGRAM
             and life_and_protocol >= TIME_TO_LIVE_2
+            and (tunnel.mssfix is None or not may_be_syn(frames, packet, total_length, life_and_protocol))
         ):
             header = self._arp.header_for(destination, now)
             if header is not None:
