@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from glassgate.optimized.forwarding import may_be_syn
+
 HOST, FAR = "10.38.2.5", "8.8.8.8"
 
 
@@ -138,3 +140,13 @@ def test_with_mssfix_a_syn_is_clamped_both_ways(make, world):
     assert world.sealed == [make.tcp(HOST, FAR, (4000, 80), 2, b"", clamped, ttl=63)]
     world.tunnel(make.tcp(FAR, HOST, (80, 4000), 18, b"", options))
     assert world.packets == [make.tcp(FAR, HOST, (80, 4000), 18, b"", clamped, ttl=63)]
+
+
+def test_what_is_too_short_for_its_flags_to_be_read_may_be_a_syn(make):
+    """Nothing is read beyond the packet."""
+    packet = make.ipv4(HOST, FAR, protocol=6)
+    assert may_be_syn(memoryview(packet), 0, 20, 0x4006)
+    assert not may_be_syn(memoryview(packet), 0, 20, 0x4011)
+    for flags in range(64):
+        segment = memoryview(make.tcp(HOST, FAR, (1, 2), flags))
+        assert may_be_syn(segment, 0, 40, 0x4006) == bool(flags & 2)

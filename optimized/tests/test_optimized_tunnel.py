@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
+
 import pytest
 
-from glassgate.contract import FlowEvent
-from glassgate.optimized.tunnel import Flow
+from glassgate.contract import Cipher, FlowEvent, GatewayConfig, SeededEntropy, rules
+from glassgate.optimized import InProcess
+from glassgate.optimized import tunnel as tunnel_module
+from glassgate.optimized.tunnel import RENEGOTIATE_AT, Flow
+from glassgate.reference.openvpn.client import Configured, DropKey, Failed, InstallKey, Report, SendPing, UseKey
 
 HOST = "10.38.2.5"
 
@@ -157,3 +163,171 @@ def test_a_payload_that_is_no_packet_goes_no_further(make, payload, rule):
 def test_the_peer_id_of_a_record_is_authenticated_and_not_compared(make):
     world = make.World(learned=[HOST], session={"peer_id": 7})
     assert world.tunnel(make.udp("8.8.8.8", HOST, 1, 2)).fates == ["s29-to-host"]
+
+
+# the control plane
+
+
+@dataclass
+class Remote:
+    host: str = "192.0.2.1"
+    port: int = 1194
+    proto: str = "tcp"
+
+
+@dataclass
+class Profile:
+    """What the tunnel asks of a profile."""
+
+    remotes: tuple[Remote, ...] = (Remote(), Remote(proto="udp"))
+    connect_retry: float = 1.0
+    connect_retry_longest: float = 60.0
+    attempts: int = 0
+
+
+@dataclass
+class Client:
+    """A control plane that does what a test tells it: ``script`` holds the outputs of the next calls."""
+
+    script: list = field(default_factory=list)
+    told: list = field(default_factory=list)
+    deadline: float | None = None
+
+    def _next(self, *told):
+        self.told.append(told)
+        return self.script.pop(0) if self.script else []
+
+    def start(self, now, remote=0):
+        return self._next("start", remote)
+
+    def receive(self, packet, now):
+        return self._next("receive", packet)
+
+    def tick(self, now):
+        self.deadline = None
+        return self._next("tick")
+
+    def renegotiate(self, now):
+        return self._next("renegotiate")
+
+    def data_sent(self, now, octets=0):
+        self.told.append(("sent", octets))
+
+    def data_received(self, now, octets=0):
+        self.told.append(("received", octets))
+
+
+def install(make, key_id):
+    return InstallKey(key_id, Cipher.AES_256_GCM, 0, make.SEND_KEY, make.SEND_IV, make.RECEIVE_KEY, make.RECEIVE_IV)
+
+
+@pytest.fixture
+def negotiated(make, monkeypatch):
+    """A world whose tunnel was negotiated: key 0, tunnel address 10.8.0.9, MTU 1400."""
+    client = Client()
+    monkeypatch.setattr(tunnel_module.control, "Client", lambda profile, entropy: client)
+    monkeypatch.setattr(tunnel_module, "_profile", lambda text: Profile())
+    world = make.World(is_started=False)
+    config = GatewayConfig.from_json({"external": {"kind": "os"}, "tunnel": {"ovpn": "client"}})
+    world.gateway = InProcess(config, SeededEntropy(b"test"))
+    world.effects = world.gateway.start(0.0)
+    assert world.words == ["OpenFlow"]
+    world.gateway.tick(2.0)
+    world.learn(HOST)
+    client.script = [[install(make, 0), Configured(IPv4Interface("10.8.0.9/24"), 1400, None), UseKey(0)]]
+    flow(world, FlowEvent.OPENED)
+    assert world.states == ["s2-flow-opened", "s2-established"]
+    client.told.clear()
+    return world, client
+
+
+def test_the_control_plane_hears_of_data_both_ways(make, negotiated):
+    world, client = negotiated
+    world.inside(make.udp(HOST, "8.8.8.8", 1, 2, bytes(72)))
+    world.tunnel(make.udp("8.8.8.8", HOST, 1, 2, bytes(22)))
+    assert client.told == [("sent", 100), ("received", 50)]
+
+
+def test_control_packets_are_handed_over_and_pings_are_sealed(make, negotiated):
+    world, client = negotiated
+    client.script = [[SendPing(), Report(rules.S2_PUSHED, {"option": "echo"})]]
+    world.flow(b"\x00\x04\x20abc")
+    assert client.told == [("receive", b"\x20abc"), ("sent", 0)]
+    assert world.sealed == [bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")]
+    assert world.states == ["s2-pushed"]
+
+
+def test_what_was_pushed_is_obeyed(make, negotiated):
+    world, _ = negotiated
+    world.inside(make.ipv4(HOST, "8.8.8.8", bytes(1381), fragment=0x4000))
+    assert world.packets[0][20:28][6:] == (1400).to_bytes(2, "big")
+    assert world.tunnel(make.icmp("8.8.8.8", "10.8.0.9", 8, 0, bytes(4))).fates == ["l1-echo"]
+
+
+def test_two_keys_live_at_once_until_one_is_dropped(make, negotiated):
+    world, client = negotiated
+    client.script = [[install(make, 1)]]
+    world.flow(b"\x00\x01\x20")
+    packet = make.udp("8.8.8.8", HOST, 1, 2)
+    old = world.record(packet)
+    assert world.flow(old).fates == ["s29-to-host"]
+    batch = world.gateway.batch
+    assert set(batch.tunnel.opening) == {0x30, 0x48, 0x31, 0x49}
+    assert batch.tunnel.sealing.key_id == 0
+    client.script = [[UseKey(1), DropKey(0)]]
+    world.flow(b"\x00\x01\x20")
+    assert set(batch.tunnel.opening) == {0x31, 0x49}
+    assert batch.tunnel.sealing.key_id == 1
+    assert world.flow(world.record(packet)).fates == ["s26-unknown-key"]
+
+
+def test_a_new_key_is_asked_for_once_long_before_ids_run_out(make, negotiated):
+    world, client = negotiated
+    world.gateway.batch.tunnel.sealing.packet_id = RENEGOTIATE_AT
+    for _ in range(3):
+        world.inside(make.udp(HOST, "8.8.8.8", 1, 2))
+    assert [told for told in client.told if told[0] == "renegotiate"] == [("renegotiate",)]
+
+
+def test_its_timers_are_kept_while_the_flow_is_open(negotiated):
+    world, client = negotiated
+    client.deadline = world.now + 5
+    assert world.gateway.deadline == client.deadline
+    world.tick(after=5.0)
+    assert client.told == [("tick",)]
+    flow(world, FlowEvent.CLOSED)
+    client.deadline = world.now + 0.1
+    world.tick(after=0.5)
+    assert client.told == [("tick",)]
+
+
+def test_a_failed_session_closes_and_comes_again_as_it_was_told(make, negotiated):
+    world, client = negotiated
+    client.script = [[Failed(rules.S4_PEER_ENDS, "restart", retry=True, next_remote=True, delay=7.0)]]
+    world.flow(b"\x00\x01\x20")
+    assert world.words == ["CloseFlow"]
+    assert world.gateway.deadline == world.now + 7
+    assert world.inside(make.udp(HOST, "8.8.8.8", 1, 2)).fates == ["s4-tunnel-down"]
+    assert world.tick(after=7.0).words == ["OpenFlow"]
+    assert not world.gateway.batch.tunnel.is_stream  # the profile's next remote speaks UDP
+    flow(world, FlowEvent.OPENED)
+    assert client.told[-1] == ("start", 1)
+
+
+def test_a_session_that_ended_for_good_asks_for_nothing(negotiated):
+    world, client = negotiated
+    client.script = [[Failed(rules.S4_PEER_ENDS, "halt", retry=False)]]
+    world.flow(b"\x00\x01\x20")
+    assert world.words == ["CloseFlow"]
+    assert world.gateway.deadline is None
+    assert world.gateway.batch.tunnel.has_ended
+
+
+def test_a_profile_may_bound_its_attempts(negotiated):
+    world, _ = negotiated
+    world.gateway.batch.tunnel.profile.attempts = 1
+    flow(world, FlowEvent.CLOSED)
+    world.tick(after=1.0)
+    assert not world.gateway.batch.tunnel.has_ended
+    flow(world, FlowEvent.CLOSED)
+    assert world.gateway.batch.tunnel.has_ended
