@@ -88,6 +88,10 @@ def test_a_flow_that_is_open_at_start_has_its_keys_at_once() -> None:
     assert tunnel.deadline is None
 
 
+def test_fixed_keys_have_nothing_to_do_as_time_passes() -> None:
+    assert said(established().tick(1000.0)) == []
+
+
 def test_a_flow_that_is_not_open_is_asked_for() -> None:
     tunnel = OpenVpnTunnel(Tunnel(session=SESSION), INSIDE, None, None)
     assert said(tunnel.start(False, 0.0)) == ["OpenFlow s2-open-flow"]
@@ -265,7 +269,7 @@ class ScriptedClient:
 
 
 @dataclass(frozen=True)
-class TwoRemotes:
+class Remotes:
     """As much of a profile as the tunnel looks at."""
 
     remotes: tuple[Remote, ...] = (Remote("1.2.3.4", 1194, "tcp"), Remote("1.2.3.5", 1194, "udp"))
@@ -285,7 +289,7 @@ KEYS: list[ClientOutput] = [
 def connected(*outputs: ClientOutput) -> tuple[OpenVpnTunnel, ScriptedClient, list[str]]:
     """A tunnel that negotiates, its flow open, the client's first words said."""
     client = ScriptedClient(list(outputs))
-    profile = cast(Profile, TwoRemotes())
+    profile = cast(Profile, Remotes())
     tunnel = OpenVpnTunnel(Tunnel(ovpn="a profile"), INSIDE, cast(Client, client), profile)
     assert said(tunnel.start(False, 0.0)) == ["OpenFlow s2-open-flow"]
     return tunnel, client, said(tunnel.opened(1.0))
@@ -391,16 +395,20 @@ def test_a_session_that_is_over_for_good_is_not_begun_again() -> None:
     assert said(tunnel.tick(1000.0)) == []
 
 
-def test_a_flow_that_cannot_be_opened_goes_to_the_next_remote() -> None:
-    client = ScriptedClient()
-    tunnel = OpenVpnTunnel(Tunnel(ovpn="a profile"), INSIDE, cast(Client, client), cast(Profile, TwoRemotes()))
+def test_a_flow_that_cannot_be_opened_goes_to_the_next_remote_and_after_the_last_to_the_first() -> None:
+    client, profile = ScriptedClient(), Remotes(remotes=(Remote("1.2.3.4", 1194, "tcp"),) * 3)
+    tunnel = OpenVpnTunnel(Tunnel(ovpn="a profile"), INSIDE, cast(Client, client), cast(Profile, profile))
     list(tunnel.start(False, 0.0))
-    list(tunnel.closed(1.0))
-    assert tunnel.remote == 1
+    remotes = []
+    for now in (0.0, 100.0, 200.0):
+        list(tunnel.closed(now))
+        list(tunnel.tick(now + 99.0))
+        remotes.append(tunnel.remote)
+    assert remotes == [1, 2, 0]
 
 
 def test_connect_retry_max_ends_the_attempts_when_every_remote_has_had_its_own() -> None:
-    client, profile = ScriptedClient(), TwoRemotes(attempts=1)
+    client, profile = ScriptedClient(), Remotes(attempts=1)
     tunnel = OpenVpnTunnel(Tunnel(ovpn="a profile"), INSIDE, cast(Client, client), cast(Profile, profile))
     list(tunnel.start(False, 0.0))
     list(tunnel.closed(1.0))
