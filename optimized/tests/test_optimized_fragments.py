@@ -235,3 +235,13 @@ def test_a_discarded_datagram_stays_discarded_while_others_give_way(make):
         world.inside(fragment(make, 8, bytes(96), True, identification=identification))
     assert world.states == ["s12-octet-limit", "s12-hold"]
     assert world.inside(fragment(make, 40, bytes(8), True, identification=1)).fates == ["s12-discarded"]
+
+
+def test_a_datagram_that_its_first_header_makes_too_long_is_dropped(make):
+    """Each fragment fits by its own header; the first one's options do not fit before all of the data."""
+    world = make.World(limits={"reassembly_fragments": 1000})
+    world.inside(fragment(make, 0, bytes(8), True, options=b"\x01" * 40))
+    for offset in range(8, 65496, 1480):
+        more = offset + 1480 < 65496
+        world.inside(fragment(make, offset, bytes(min(1480, 65500 - offset)), more))
+    assert world.fates == ["s12-too-long"]

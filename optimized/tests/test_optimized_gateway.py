@@ -180,6 +180,14 @@ def test_the_contract_frees_the_room_of_what_it_hands_over(make):
         assert len(world.gateway.receive(Port.INTERNAL, frame, 4.0)) == 1
 
 
+def test_a_frame_larger_than_any_interface_carries_is_taken_in_its_stride(make):
+    world = make.World(learned=[HOST])
+    packet = make.udp(HOST, "8.8.8.8", 1, 2, b"x")
+    world.inside(packet + bytes(100_000))
+    assert world.sealed == [make.udp(HOST, "8.8.8.8", 1, 2, b"x", ttl=63)]
+    assert world.inside(packet).fates == ["s14-forward"]
+
+
 def test_an_empty_event_still_does_what_is_due(make):
     world = make.World()
     world.tunnel(make.udp("8.8.8.8", HOST, 1, 2))

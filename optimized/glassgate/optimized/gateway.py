@@ -155,9 +155,9 @@ class InProcess:
 
     def _receive_frame(self, data: Buffer, now: float) -> None:
         length = len(data)
+        if length > len(self._arrival.octets):  # no interface carries it; a larger buffer is only needed here
+            self._arrival = WorkBuffer(length)
         arrival = self._arrival
-        if length > len(arrival.octets):  # no interface carries it; a longer buffer is only needed here
-            arrival.__init__(length)  # type: ignore[misc]
         arrival.octets[0:length] = data
         self.batch.receive_frames(arrival.view, ((0, length),), now)
 
