@@ -102,3 +102,14 @@ def test_a_source_imports_nothing_of_the_gateways_or_the_judge(path: Path) -> No
 
 def test_every_source_is_filled() -> None:
     assert {path.stem for path in SOURCES} - {"__init__"} == set(authoring.SOURCES)
+
+
+def test_a_file_is_replaced_at_one_stroke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the file open while it is filled anew reads the old one to its end."""
+    monkeypatch.setattr(filling, "files", lambda: {"a.json": "new\n"})
+    (tmp_path / "a.json").write_text("the old one\n")
+    with (tmp_path / "a.json").open() as opened:
+        filling.fill(tmp_path)
+        assert opened.read() == "the old one\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "new\n"

@@ -9,6 +9,7 @@ The formatting is canonical: two runs give the same octets. Filling needs no gat
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,10 +44,12 @@ def differences(directory: Path = VECTORS) -> list[str]:
 
 
 def fill(directory: Path = VECTORS) -> None:
-    """Write every file."""
+    """Write every file, each at one stroke: who reads it meanwhile has the old one or the new, and no part."""
     directory.mkdir(exist_ok=True)
     for name, text in files().items():
-        (directory / name).write_text(text, "utf-8")
+        beside = directory / f".{name}.{os.getpid()}"
+        beside.write_text(text, "utf-8")
+        beside.replace(directory / name)
 
 
 def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
