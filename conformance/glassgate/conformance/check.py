@@ -12,7 +12,7 @@ from rich.console import Console
 
 from glassgate.conformance import export, model, profile, report, runner
 from glassgate.conformance.report_html import write_html
-from glassgate.conformance.subjects import discovery
+from glassgate.conformance.subjects import discovery, live
 from glassgate.conformance.subjects.exec_ import Exec
 from glassgate.conformance.subjects.in_process import DEFAULT_LIMIT, InProcess
 from glassgate.conformance.subjects.subject import SaysUnsupported, Subject, SubjectFault
@@ -40,6 +40,14 @@ class _OutputFile(click.Path):
 @click.argument("names", nargs=-1, metavar="[NAME | all | MODULE:FACTORY]…")
 @click.option("--exec", "commands", multiple=True, metavar="COMMAND", help="Judge a program that speaks protocol 1.")
 @click.option(
+    "--wire",
+    "wires",
+    multiple=True,
+    metavar="linux",
+    help="Judge a live gateway (root).",
+)
+@click.option("--slow", is_flag=True, help="On the wire: run also what takes more than 10 s of real time each.")
+@click.option(
     "--through-stack",
     is_flag=True,
     help="Reach the tunnel through the gateway's own external stack, with a router and a server that the suite plays.",
@@ -66,6 +74,8 @@ class _OutputFile(click.Path):
 def check(
     names: tuple[str, ...],
     commands: tuple[str, ...],
+    wires: tuple[str, ...],
+    slow: bool,
     through_stack: bool,
     ids: tuple[str, ...],
     categories: tuple[str, ...],
@@ -90,7 +100,9 @@ def check(
     try:
         chosen = runner.select(_load(paths), ids, categories, rules)
         declared = None if profile_path is None else profile.load(profile_path)
-        subjects = _subjects(names, commands, timeout)
+        subjects = _subjects(names, commands, timeout) if names or commands or not wires else []
+        for wire in wires:
+            subjects.append(live.made(wire, slow=slow))
         if through_stack:
             subjects = _through_stack(subjects)
     except (runner.SelectionError, profile.ProfileError, discovery.SubjectError) as error:

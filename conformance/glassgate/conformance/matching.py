@@ -165,19 +165,34 @@ def _flow_joined(expected: Sequence[Expected]) -> list[Expected]:
 # ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def judge(step: Step, actuals: Sequence[Actual], bindings: Bindings, *, is_stream: bool = True) -> Judgement:
-    """The first outcome that agrees with what came out; if none does, how the preferred one differs."""
+def judge(
+    step: Step, actuals: Sequence[Actual], bindings: Bindings, *, is_stream: bool = True, by_port: bool = False
+) -> Judgement:
+    """The first outcome that agrees with what came out; if none does, how the preferred one differs.
+
+    ``by_port``: the order counts at each port, and not between ports, for there is none between two wires.
+    """
+    if by_port:
+        actuals = sorted(actuals, key=_port_of)
     for outcome in step.outcomes:
-        expected = _flow_joined(outcome.expect) if is_stream else list(outcome.expect)
+        expected = _in_order(outcome, is_stream, by_port)
         if len(expected) != len(actuals):
             continue
         captured = dict(bindings)
         pairs = [_compared(one, actual, captured) for one, actual in zip(expected, actuals, strict=True)]
         if all(pair.is_right for pair in pairs):
             return Judgement(outcome, tuple(pairs), captured)
-    preferred = step.outcomes[0].expect
-    expected = _flow_joined(preferred) if is_stream else list(preferred)
+    expected = _in_order(step.outcomes[0], is_stream, by_port)
     return Judgement(None, tuple(_aligned(expected, actuals, bindings)), bindings)
+
+
+def _in_order(outcome: Outcome, is_stream: bool, by_port: bool) -> list[Expected]:
+    expected = _flow_joined(outcome.expect) if is_stream else list(outcome.expect)
+    return sorted(expected, key=_port_of) if by_port else expected
+
+
+def _port_of(effect: Expected | Actual) -> str:
+    return effect.port if isinstance(effect, ExpectedPacket | ActualPacket) else ""
 
 
 def _compared(expected: Expected, actual: Actual, captured: dict[str, int]) -> Pair:

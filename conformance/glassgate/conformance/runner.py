@@ -43,8 +43,17 @@ from glassgate.conformance.model import (
     VectorPort,
 )
 from glassgate.conformance.profile import Profile
-from glassgate.conformance.subjects.subject import Fault, Refused, Reply, Said, SaysUnsupported, Subject, SubjectFault
-from glassgate.contract import ConfigError, FlowEvent, GatewayConfig, Port
+from glassgate.conformance.subjects.subject import (
+    Fault,
+    LiveSubject,
+    Refused,
+    Reply,
+    Said,
+    SaysUnsupported,
+    Subject,
+    SubjectFault,
+)
+from glassgate.contract import ConfigError, FlowEvent, GatewayConfig, Port, rules
 
 MOST_ENDINGS = 3
 """A subject that dies, hangs or prints rubbish this many times in a row is not tried again."""
@@ -242,7 +251,7 @@ def _weighed(result: VectorResult, profile: Profile) -> VectorResult:
 
 def _canaries(subject: Subject, vectors: Sequence[Vector], declared: frozenset[str]) -> tuple[Canary, ...]:
     """Two vectors that must not pass, made of the start of the first vector that the subject can run."""
-    runnable = next((one for one in vectors if not _lacking(one, _configuration(one), declared)), None)
+    runnable = next((one for one in vectors if not _why_not(subject, one, _configuration(one), declared)), None)
     if runnable is None:
         return ()
     unheard_of = f"canary.{secrets.token_hex(8)}"
@@ -263,9 +272,8 @@ def _canaries(subject: Subject, vectors: Sequence[Vector], declared: frozenset[s
 def run_vector(subject: Subject, vector: Vector, declared: frozenset[str]) -> VectorResult:
     """Run one vector in every pass; the first pass that is not good decides."""
     config = _configuration(vector)
-    lacking = _lacking(vector, config, declared)
-    if lacking:
-        return VectorResult(vector, Status.UNSUPPORTED, f"needs {', '.join(lacking)}")
+    if reason := _why_not(subject, vector, config, declared):
+        return VectorResult(vector, Status.UNSUPPORTED, reason)
     started = time.monotonic()
     first: VectorResult | None = None
     for name in subject.passes:
@@ -297,6 +305,13 @@ def _configuration(vector: Vector) -> GatewayConfig | None:
         return None
 
 
+def _why_not(subject: Subject, vector: Vector, config: GatewayConfig | None, declared: frozenset[str]) -> str:
+    """Why a vector is not run: a capability that is not declared, or what a live subject cannot do; empty if it is."""
+    if lacking := _lacking(vector, config, declared):
+        return f"needs {', '.join(lacking)}"
+    return subject.why_not(vector, config) if isinstance(subject, LiveSubject) else ""
+
+
 def _lacking(vector: Vector, config: GatewayConfig | None, declared: frozenset[str]) -> list[str]:
     """The capabilities that the vector needs and the subject does not declare."""
     needs = (*vector.requires, *(config.needs if config is not None else ()))
@@ -308,6 +323,7 @@ class _Story:
 
     def __init__(self, subject: Subject, vector: Vector, config: GatewayConfig | None, run_name: str) -> None:
         self._subject = subject
+        self._live = subject if isinstance(subject, LiveSubject) else None
         self._vector = vector
         self._run_name = run_name
         self._bindings: Bindings = {}
@@ -325,6 +341,11 @@ class _Story:
             if step.when is not None and step.when not in self._flags:
                 continue
             try:
+                if self._live is not None:
+                    self._live.awaits(max(len(outcome.expect) for outcome in step.outcomes))
+                    if _prepares(self._vector, index):
+                        self._prepare(step)
+                        continue
                 given, reply = self._take(step)
             except SaysUnsupported as error:
                 return self._over(Status.ERROR, f"says that {error.capability} is unsupported, and declares it", index)
@@ -361,10 +382,17 @@ class _Story:
             return b"", self._subject.flow(given.event, step.at)
         return self._give(given, step.at)
 
+    def _prepare(self, step: Step) -> None:
+        """Bring a live gateway to where the story begins; what it announces on the way is not judged."""
+        if isinstance(step.input, StartInput):
+            self._subject.start(self._vector.config, step.at, self._run_name)
+
     def _give(self, given: PacketInput, at: float) -> tuple[bytes, Reply]:
         octets = filled(given, self._bindings)
         port = Port.FLOW if given.port is VectorPort.TUNNEL else Port(given.port.value)
         if given.port is VectorPort.TUNNEL:
+            if self._live is not None:
+                return octets, self._live.far_end_sends(octets, at)
             assert self._far_end is not None, "the model refuses a tunnel without session"
             octets = self._far_end.send(octets)
         elif given.port is VectorPort.FLOW and self._far_end is not None:
@@ -373,13 +401,16 @@ class _Story:
 
     def _judge(self, index: int, step: Step, given: bytes, reply: Reply) -> Outcome | None:
         effects = comparable(reply.effects, step, self._far_end, is_stream=self._is_stream)
-        judgement = judge(step, effects, self._bindings, is_stream=self._is_stream)
+        by_port = self._live is not None
+        judgement = judge(step, effects, self._bindings, is_stream=self._is_stream, by_port=by_port)
         self._bindings = judgement.bindings
         self._records.append(StepRecord(index, step, given, reply.effects, reply.notes, judgement))
         return judgement.outcome
 
     def _deadline_problem(self, step: Step, reply: Reply) -> str:
         """Why a driver that ticks at each deadline would not do what this step did; empty if it would."""
+        if self._live is not None:
+            return ""
         before, self._deadline = self._deadline, reply.deadline
         is_due = before is not None and before <= step.at
         if isinstance(step.input, TickInput) and reply.effects and not is_due:
@@ -399,6 +430,14 @@ class _Story:
         return VectorResult(
             self._vector, status, message, tuple(self._flags), fault, self._run_name, tuple(self._records)
         )
+
+
+def _prepares(vector: Vector, index: int) -> bool:
+    """Whether a step is the start, or the second announcement that goes with it, in a vector about something else."""
+    if rules.S7_ANNOUNCE.slug in vector.rules or len(vector.steps) == 1:
+        return False
+    step = vector.steps[index]
+    return index == 0 or (index == 1 and isinstance(step.input, TickInput) and step.outcomes == vector.steps[0].outcomes)
 
 
 def _told(pair: Pair, difference: Difference) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from glassgate.conformance.matching import Actual
-from glassgate.contract import FlowEvent, Port
+from glassgate.conformance.model import Vector
+from glassgate.contract import FlowEvent, GatewayConfig, Port
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +131,21 @@ class Subject(Protocol):
 
     def close(self) -> None:
         """Let go of everything."""
+
+
+@runtime_checkable
+class LiveSubject(Subject, Protocol):
+    """A subject in real time, between real networks. Its start is preparation, and order counts at each port only."""
+
+    def why_not(self, vector: Vector, config: GatewayConfig | None) -> str:
+        """Why this vector makes no sense here; empty if it does."""
+
+    def awaits(self, most: int) -> None:
+        """Learn how many effects the next step allows: with so many, there is nothing more to wait for."""
+
+    def far_end_sends(self, packet: bytes, now: float) -> Reply:
+        """Have the real far end send an inner packet.
+
+        Raises:
+            SubjectFault: the subject failed.
+        """

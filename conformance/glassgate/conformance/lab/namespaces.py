@@ -1,0 +1,115 @@
+"""Sockets and settings inside a namespace, without a program in it: the caller's thread goes there and comes back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from glassgate.conformance.lab.errors import LabError
+
+NAMESPACES = Path("/run/netns")
+CLONE_NEWNET = 0x40000000  # setns(2)
+ETH_P_ALL = 0x0003  # packet(7), linux/if_ether.h
+SOL_PACKET = 263
+PACKET_IGNORE_OUTGOING = 23
+RECEIVE_OCTETS = 4 * 1024 * 1024
+LARGEST_READ = 65535 + 18
+
+
+@contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """Within it, this thread's new sockets and its /proc/sys/net belong to a namespace.
+
+    Raises:
+        LabError: there is no such namespace, or this user may not enter it.
+    """
+    try:
+        there = os.open(NAMESPACES / namespace, os.O_RDONLY)
+    except OSError as error:
+        raise LabError(f"namespace {namespace}: {error.strerror}") from None
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        _enter(there, namespace)
+        try:
+            yield
+        finally:
+            _enter(here, "our own")
+    finally:
+        os.close(there)
+        os.close(here)
+
+
+def _enter(descriptor: int, name: str) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.setns(descriptor, CLONE_NEWNET) != 0:
+        raise LabError(f"namespace {name} cannot be entered: {os.strerror(ctypes.get_errno())}")
+
+
+def write_settings(namespace: str, settings: Mapping[str, str]) -> None:
+    """Write the kernel's settings of a namespace, by their path under /proc/sys/net.
+
+    Raises:
+        LabError: this kernel does not have one of them, or refuses its value.
+    """
+    with inside(namespace):
+        for path, value in settings.items():
+            try:
+                Path("/proc/sys/net", path).write_text(value, encoding="ascii")
+            except OSError as error:
+                raise LabError(f"/proc/sys/net/{path} = {value}: {error.strerror}") from None
+
+
+class PacketSocket:
+    """Everything that an interface receives, and a way to send anything from it; what it sends itself is not seen."""
+
+    def __init__(self, namespace: str | None, interface: str) -> None:
+        if namespace is None:
+            self.socket = _bound(interface)
+        else:
+            with inside(namespace):
+                self.socket = _bound(interface)
+
+    def fileno(self) -> int:
+        """For a selector."""
+        return self.socket.fileno()
+
+    def send(self, octets: bytes) -> None:
+        """Put octets on the wire as they are.
+
+        Raises:
+            LabError: the interface does not take them.
+        """
+        try:
+            self.socket.send(octets)
+        except OSError as error:
+            raise LabError(f"{len(octets)} octets cannot be sent: {error.strerror}") from None
+
+    def receive(self) -> bytes | None:
+        """The next frame or packet; None if there is none."""
+        try:
+            return self.socket.recv(LARGEST_READ)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise LabError(f"the interface is gone: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Let go of the interface."""
+        self.socket.close()
+
+
+def _bound(interface: str) -> socket.socket:
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0))
+    try:
+        made.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_OCTETS)
+        made.bind((interface, ETH_P_ALL))  # only now: before, it would hear every interface
+    except OSError as error:
+        made.close()
+        raise LabError(f"interface {interface}: {error.strerror}") from None
+    made.setblocking(False)
+    return made
