@@ -92,7 +92,7 @@ class DataChannel:
     def seal(self, packet: bytes) -> bytes:
         """The record of an inner packet, under the next packet id."""
         packet_id = self.next_packet_id.to_bytes(4, "big")
-        self.next_packet_id += 1
+        self.next_packet_id = min(self.next_packet_id + 1, MAX_PACKET_ID)  # used up: the last one again, a replay
         associated = packet_id if self._header[0] >> 3 == P_DATA_V1 else self._header + packet_id
         sealed = self._aead.encrypt(packet_id + self._implicit_iv, packet, associated)
         return self._header + packet_id + sealed[-TAG_OCTETS:] + sealed[:-TAG_OCTETS]
