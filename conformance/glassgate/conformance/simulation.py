@@ -17,10 +17,12 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
-from typing import Literal
+from typing import Literal, Protocol
 
 from glassgate.conformance import packets
 from glassgate.conformance.far_end import FarEnd, Unopened
+from glassgate.conformance.server.endpoint import Endpoint
+from glassgate.conformance.server.session import Dropped, Ended, Inner, Output, Send
 from glassgate.contract import (
     Effect,
     FlowEvent,
@@ -67,7 +69,9 @@ def read_ipv4(octets: bytes) -> Read | None:
 
 
 class Reassembly:
-    """Puts fragments together. Nothing gets lost here, so nothing is ever given up."""
+    """Puts fragments together. Little gets lost where this is used: only when too many wait is the oldest given up."""
+
+    MOST_WAITING = 64
 
     def __init__(self) -> None:
         self._pieces: dict[tuple[str, str, int, int], dict[int, Read]] = {}
@@ -77,6 +81,8 @@ class Reassembly:
         if piece.is_last and not piece.offset:
             return piece
         key = (piece.source, piece.destination, piece.protocol, piece.identification)
+        if key not in self._pieces and len(self._pieces) >= self.MOST_WAITING:
+            del self._pieces[next(iter(self._pieces))]
         pieces = self._pieces.setdefault(key, {})
         pieces[piece.offset] = piece
         payload = b""
@@ -222,21 +228,55 @@ def _arp_frame(operation: int, mac: str, address: str, target_mac: str | None, t
 # ── the far network ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class FarNetwork:
-    """What lies beyond the tunnel: its far end, and behind that a network in which every address answers."""
+class Beyond:
+    """A network in which every address answers: echo requests, and datagrams to the echo port."""
 
-    def __init__(self, session: Session, mtu: int = 1500, *, is_silent: bool = False) -> None:
-        self.opened: list[bytes] = []
-        """Every inner packet that came, in order."""
-        self.unopened: list[Unopened] = []
-        """What did not open, and why."""
-        self._far_end = FarEnd(session)
+    def __init__(self, mtu: int = 1500) -> None:
         self._mtu = mtu
-        self._is_silent = is_silent
         self._identifications = itertools.count(0x7001)
         self._reassembly = Reassembly()
 
-    def receive(self, octets: bytes) -> list[bytes]:
+    def receive(self, packet: bytes) -> list[bytes]:
+        """Take a packet; returns those that answer it."""
+        read = read_ipv4(packet)
+        whole = self._reassembly.add(read) if read is not None else None
+        reply = answer(whole, self._identifications) if whole is not None else None
+        return fragments(reply, self._mtu) if reply is not None else []
+
+
+class Far(Protocol):
+    """What lies beyond the tunnel: its far end, and behind that a network."""
+
+    opened: list[bytes]
+    """Every inner packet that came, in order."""
+    unopened: list[Unopened]
+    """What did not open, and why."""
+
+    def connected(self) -> None:
+        """The transport begins."""
+
+    def receive(self, octets: bytes, now: float) -> list[bytes]:
+        """Take octets of the stream; returns the framed records that answer."""
+
+    def send(self, packet: bytes, now: float) -> list[bytes]:
+        """The framed records that carry an inner packet; none if there is no tunnel."""
+
+
+class FarNetwork:
+    """A far end whose keys are known from the start."""
+
+    def __init__(self, session: Session, mtu: int = 1500, *, is_silent: bool = False) -> None:
+        self.opened: list[bytes] = []
+        self.unopened: list[Unopened] = []
+        self._far_end = FarEnd(session)
+        self._beyond = Beyond(mtu)
+        self._is_silent = is_silent
+
+    def connected(self) -> None:
+        """Both streams begin."""
+        self._far_end.reconnect()
+
+    def receive(self, octets: bytes, now: float) -> list[bytes]:
         """Take octets of the stream; returns the framed records that answer."""
         records = []
         for found in self._far_end.receive(octets):
@@ -244,20 +284,58 @@ class FarNetwork:
                 self.unopened.append(found)
                 continue
             self.opened.append(found.packet)
-            records += [self.send(packet) for packet in self._answer(found.packet)]
+            answers = [] if self._is_silent else self._beyond.receive(found.packet)
+            records += [self._far_end.send(packet) for packet in answers]
         return records
 
-    def send(self, packet: bytes) -> bytes:
+    def send(self, packet: bytes, now: float) -> list[bytes]:
         """The framed record that carries an inner packet."""
-        return self._far_end.send(packet)
+        return [self._far_end.send(packet)]
 
-    def _answer(self, packet: bytes) -> list[bytes]:
-        if self._is_silent:
-            return []
-        read = read_ipv4(packet)
-        whole = self._reassembly.add(read) if read is not None else None
-        reply = answer(whole, self._identifications) if whole is not None else None
-        return fragments(reply, self._mtu) if reply is not None else []
+
+class NegotiatedFar:
+    """A far end that negotiates its keys with whoever connects. ``watch`` is told what it has to say meanwhile.
+
+    Nothing is lost between the two, and no story lasts long: what its clock would bring is not asked for.
+    """
+
+    def __init__(self, endpoint: Endpoint, watch: Callable[[Output], None]) -> None:
+        self.opened: list[bytes] = []
+        self.unopened: list[Unopened] = []
+        self._endpoint = endpoint
+        self._watch = watch
+        self._beyond = Beyond(endpoint.settings.mtu)
+
+    def connected(self) -> None:
+        """A connection, in which nothing was said yet."""
+        self._endpoint.connected()
+
+    def receive(self, octets: bytes, now: float) -> list[bytes]:
+        """Take octets of the stream; returns what is said in reply, each packet framed."""
+        return self._records(self._endpoint.receive(octets, now), now)
+
+    def send(self, packet: bytes, now: float) -> list[bytes]:
+        """The framed record that carries an inner packet; none if there is no tunnel."""
+        return self._records(self._endpoint.send(packet, now), now)
+
+    def renegotiate(self, now: float) -> list[bytes]:
+        """What this end says when it wants new keys."""
+        return self._records(self._endpoint.renegotiate(now), now)
+
+    def _records(self, outputs: Iterable[Output], now: float) -> list[bytes]:
+        records = []
+        for output in outputs:
+            match output:
+                case Send(packet):
+                    records.append(packet)
+                case Inner(packet):
+                    self.opened.append(packet)
+                    for reply in self._beyond.receive(packet):
+                        records += self.send(reply, now)
+                case Dropped(problem) | Ended(problem):
+                    self.unopened.append(Unopened(b"", problem))
+            self._watch(output)
+        return records
 
 
 # ── the external side ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -268,7 +346,7 @@ FIN, SYN, RST, PSH, ACK = packets.FIN, packets.SYN, packets.RST, packets.PSH, pa
 class Server:
     """The tunnel's server at the far side of the router: one TCP connection at a time, on a network without loss."""
 
-    def __init__(self, address: str, port: int, far: FarNetwork) -> None:
+    def __init__(self, address: str, port: int, far: Far) -> None:
         self.address = address
         self.port = port
         self._far = far
@@ -278,7 +356,7 @@ class Server:
         self._segment_size = 536
         self._identifications = itertools.count(0x5001)
 
-    def receive(self, packet: Read) -> list[bytes]:
+    def receive(self, packet: Read, now: float) -> list[bytes]:
         """Take a packet; returns the packets that answer it."""
         segment = packet.payload
         if packet.protocol != packets.TCP or packet.destination != self.address or len(segment) < 20:
@@ -294,10 +372,11 @@ class Server:
             return [self._accept((packet.source, source_port), sequence, segment[20:header])]
         if self._peer != (packet.source, source_port):
             return []
-        return self._text(sequence, segment[header:], bool(control & FIN))
+        return self._text(sequence, segment[header:], bool(control & FIN), now)
 
     def _accept(self, peer: tuple[str, int], sequence: int, options: bytes) -> bytes:
         self._peer = peer
+        self._far.connected()
         self._receive_next = (sequence + 1) % 2**32
         self._send_next = 0x10000000
         self._segment_size = _maximum_segment_size(options)
@@ -305,13 +384,13 @@ class Server:
         self._send_next += 1
         return made
 
-    def _text(self, sequence: int, text: bytes, is_fin: bool) -> list[bytes]:
+    def _text(self, sequence: int, text: bytes, is_fin: bool, now: float) -> list[bytes]:
         if not text and not is_fin:
             return []
         if sequence != self._receive_next:
             return [self._segment(ACK)]
         self._receive_next = (self._receive_next + len(text) + is_fin) % 2**32
-        answers = b"".join(self._far.receive(text))
+        answers = b"".join(self._far.receive(text, now))
         if is_fin:
             return [self._segment(FIN | ACK)]
         if not answers:
@@ -374,14 +453,14 @@ class Router:
         self._server = server
         self._gateway_mac: str | None = None
 
-    def receive(self, frame: bytes) -> list[bytes]:
+    def receive(self, frame: bytes, now: float) -> list[bytes]:
         """Take a frame from the external network; returns the frames that answer it."""
         if frame[12:14] == b"\x08\x06" and len(frame) >= 42:
             return self._arp(frame[14:42])
         if frame[:6] != packets.mac(self.mac) or frame[12:14] != b"\x08\x00":
             return []
         packet = read_ipv4(frame[14:])
-        return self._frames(self._server.receive(packet)) if packet is not None else []
+        return self._frames(self._server.receive(packet, now)) if packet is not None else []
 
     def send(self, octets: bytes) -> list[bytes]:
         """The frames in which the server sends octets of the stream."""
@@ -438,16 +517,20 @@ class Network:
     """
 
     def __init__(
-        self, gateway: Gateway, config: GatewayConfig, watch: Callable[[Moment], None], *, is_silent: bool = False
+        self,
+        gateway: Gateway,
+        config: GatewayConfig,
+        watch: Callable[[Moment], None],
+        far: Far | None = None,
+        *,
+        is_silent: bool = False,
     ) -> None:
-        session = config.tunnel.session
-        assert session is not None, "this network's far end has no handshake: it needs a session with known keys"
         self.now = 0.0
         inside = config.internal
         self.host = Host(
             "the host", "02:00:0a:26:02:05", str(inside.address.ip + 4), str(inside.address.ip), inside.mtu
         )
-        self.far = FarNetwork(session, session.mtu, is_silent=is_silent)
+        self.far = far if far is not None else _far_of_known_keys(config, is_silent)
         self._is_silent = is_silent
         self._gateway = gateway
         self._watch = watch
@@ -481,12 +564,16 @@ class Network:
 
     def arrive_from_tunnel(self, at: float, packet: bytes, sender: str) -> None:
         """Let the far end seal an inner packet, so that it arrives at a time that is not past."""
-        record = self.far.send(packet)
-        if self._router is None:
-            self.arrive(at, Port.FLOW, record, sender)
-            return
-        for frame in self._router.send(record):
-            self.arrive(at, Port.EXTERNAL, frame, sender)
+        self.arrive_in_stream(at, self.far.send(packet, self.now), sender)
+
+    def arrive_in_stream(self, at: float, records: Iterable[bytes], sender: str) -> None:
+        """Let records of the far end arrive at a time that is not past."""
+        for record in records:
+            if self._router is None:
+                self.arrive(at, Port.FLOW, record, sender)
+                continue
+            for frame in self._router.send(record):
+                self.arrive(at, Port.EXTERNAL, frame, sender)
 
     def run(self, until: float) -> None:
         """Let everything happen that is due by ``until``."""
@@ -535,6 +622,7 @@ class Network:
 
     def _deliver(self, effect: Effect) -> None:
         if isinstance(effect, OpenFlow):
+            self.far.connected()
             heapq.heappush(
                 self._queue,
                 _Pending(self.now + DELAY, next(self._numbers), "flow", event=FlowEvent.OPENED, sender="the system"),
@@ -545,8 +633,14 @@ class Network:
             for frame in self.host.receive(effect.data):
                 self._later(Port.INTERNAL, frame, "the host")
         elif effect.port is Port.EXTERNAL and self._router is not None:
-            for frame in self._router.receive(effect.data):
+            for frame in self._router.receive(effect.data, self.now):
                 self._later(Port.EXTERNAL, frame, "the router")
         elif effect.port is Port.FLOW:
-            for record in self.far.receive(effect.data):
+            for record in self.far.receive(effect.data, self.now):
                 self._later(Port.FLOW, record, "the far end")
+
+
+def _far_of_known_keys(config: GatewayConfig, is_silent: bool) -> FarNetwork:
+    session = config.tunnel.session
+    assert session is not None, "without known keys the far end has to negotiate: give one that can"
+    return FarNetwork(session, session.mtu, is_silent=is_silent)
