@@ -44,6 +44,7 @@ WINDOW = 64
 _WINDOW_BITS = (1 << WINDOW) - 1
 
 PACKET_ID = Struct(">I")
+TAG = Struct(f"{TAG_LENGTH}s")
 PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
 OCC_MAGIC = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
 
@@ -163,10 +164,11 @@ class SealingKey:
         PACKET_ID.pack_into(self._block, 4, packet_id)
         self._encrypt_into(self._nonce, packet[start:end], self._additional, self._flow[ciphertext : tag + TAG_LENGTH])
         octets = self._flow_octets
+        tag_octets = TAG.unpack_from(octets, tag)[0]  # bytes, for PyPy packs nothing else; 0.01 µs
         if self._prefix:
-            self._record.pack_into(octets, at, length, self._header, packet_id, octets[tag : tag + TAG_LENGTH])
+            self._record.pack_into(octets, at, length, self._header, packet_id, tag_octets)
         else:
-            self._record.pack_into(octets, at, self._header, packet_id, octets[tag : tag + TAG_LENGTH])
+            self._record.pack_into(octets, at, self._header, packet_id, tag_octets)
             outgoing.record_bounds.append((at, tag))
         self.packet_id = packet_id + 1  # s24-seal
         self.octets += end - start
