@@ -305,14 +305,16 @@ class NegotiatedFar:
         self._endpoint = endpoint
         self._watch = watch
         self._beyond = Beyond(endpoint.settings.mtu)
+        self._is_over = False
 
     def connected(self) -> None:
         """A connection, in which nothing was said yet."""
         self._endpoint.connected()
+        self._is_over = False
 
     def receive(self, octets: bytes, now: float) -> list[bytes]:
         """Take octets of the stream; returns what is said in reply, each packet framed."""
-        return self._records(self._endpoint.receive(octets, now), now)
+        return [] if self._is_over else self._records(self._endpoint.receive(octets, now), now)
 
     def send(self, packet: bytes, now: float) -> list[bytes]:
         """The framed record that carries an inner packet; none if there is no tunnel."""
@@ -334,6 +336,7 @@ class NegotiatedFar:
                         records += self.send(reply, now)
                 case Dropped(problem) | Ended(problem):
                     self.unopened.append(Unopened(b"", problem))
+                    self._is_over |= isinstance(output, Ended) and self._endpoint.settings.proto == "tcp"
             self._watch(output)
         return records
 

@@ -36,6 +36,7 @@ from glassgate.contract import Session as DataSession
 
 HAND_WINDOW = 60.0  # seconds for a negotiation (options.c)
 TRANSITION_WINDOW = 3600.0  # seconds that an old key still opens (options.c tran-window)
+FAREWELL = 5.0  # seconds in which a client that is turned away may still acknowledge that it was told (push.c)
 LARGEST_PACKET_ID = 0xFFFFFFFF
 PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")  # ping.c
 OCC = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")  # occ.c
@@ -132,6 +133,8 @@ class _Session:
     cipher: Cipher | None = None
     protocol: int = 0
     data_keys: dict[int, _DataKey] = field(default_factory=dict)
+    farewell: tuple[float, str] | None = None
+    """When a client that was turned away is left alone, and why it was."""
 
     @property
     def negotiations(self) -> list[Negotiation]:
@@ -193,6 +196,8 @@ class Server:
         if session is None:
             return []
         current, settings = session.current, self._settings
+        if session.farewell is not None and now >= session.farewell[0]:
+            return self._end(session.farewell[1])
         if current.finished is None and now >= current.began + HAND_WINDOW:
             return self._end(f"no keys within {HAND_WINDOW:g} s")
         if settings.ping and session.is_established:
@@ -240,6 +245,8 @@ class Server:
         if self._settings.ping and session.is_established:
             times.append(session.last_sent + self._settings.ping)
             times.append(session.last_received + 2 * self._settings.ping_restart)
+        if session.farewell is not None:
+            times.append(session.farewell[0])
         times.append(self._renegotiation_due())
         return min((time for time in times if time is not None), default=None)
 
@@ -358,8 +365,10 @@ class Server:
         client = negotiation.client
         if client is None or negotiation.key_id in session.data_keys or negotiation is not session.current:
             return
+        if session.farewell is not None:
+            return
         if self._settings.user not in (None, (client.user, client.password)):
-            yield from self._reject(negotiation, "AUTH_FAILED", "the user's name or password is wrong", now)
+            self._turn_away(session, "AUTH_FAILED", "the user's name or password is wrong", now)
         elif negotiation.key_id:
             yield from self._install(session, negotiation)
         elif client.protocol & Protocol.REQUEST_PUSH:
@@ -373,7 +382,7 @@ class Server:
         session.protocol = client.protocol
         if session.cipher is None:
             words = "AUTH_FAILED,Data channel cipher negotiation failed (no shared cipher)"
-            yield from self._reject(negotiation, words, "no cipher that both have", now)
+            self._turn_away(session, words, "there is no cipher that both have", now)
             return
         for text in push_replies(settings.pushed(session.cipher, client.protocol, "IV_MTU" in client.peer_info)):
             negotiation.say(text)
@@ -405,13 +414,12 @@ class Server:
         )
         yield Installed(data)
 
-    def _reject(self, negotiation: Negotiation, text: str, reason: str, now: float) -> Iterator[Output]:
-        negotiation.say(text)
-        yield from self._leave(now)
-        yield from self._end(reason)
+    def _turn_away(self, session: _Session, text: str, reason: str, now: float) -> None:
+        session.current.say(text)
+        session.farewell = now + FAREWELL, reason
 
     def _hear(self, session: _Session, text: str, now: float) -> Iterable[Output]:
-        if text == "PUSH_REQUEST" and not session.is_established:
+        if text == "PUSH_REQUEST" and not session.is_established and session.farewell is None:
             return self._push(session, session.current, now)
         return self._end("the client leaves") if text == "EXIT" else ()
 
