@@ -5,7 +5,7 @@ GATEWAY ?= reference
 SECONDS ?= 60
 BIN := .venv/bin
 
-.PHONY: demo test lint check fuzz lab docs coverage pypy clean help
+.PHONY: demo test lint check fuzz lab bench docs coverage pypy clean help
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -30,6 +30,9 @@ fuzz: .venv/run ## differential fuzzing, SECONDS=60
 
 lab: .venv/run ## root: real traffic through a stock openvpn server in network namespaces, GATEWAY=reference
 	$(BIN)/glassgate lab run --gateway $(GATEWAY)
+
+bench: .venv/run ## what a packet costs: both gateways and the bare cipher side by side
+	$(BIN)/glassgate bench core
 
 docs: .venv/all ## the Sphinx pages in docs/_build/html, warnings as errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

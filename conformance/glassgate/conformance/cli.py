@@ -26,7 +26,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "vectors": ("glassgate.conformance.vectors_command:vectors", "List, show and export the vectors."),
     "rules": ("glassgate.conformance.rules_command:rules", "List the rules, and how many vectors test each."),
     "lab": ("glassgate.conformance.lab.commands:lab", "Real traffic through a stock OpenVPN server, in namespaces."),
+    "far-end": ("glassgate.conformance.server.command:far_end", "Be the server of a tunnel, for one OpenVPN client."),
     "fuzz": ("glassgate.conformance.fuzz.command:fuzz", "Find inputs on which two gateways part."),
+    "bench": ("glassgate.conformance.bench.command:bench", "What a packet costs, gateways side by side."),
     "zoo": ("glassgate.conformance.zoo.command:zoo", "Set real bugs of real gateways free, and catch them."),
     "version": ("glassgate.conformance.version_command:version", "Tell the versions of this program and its gateways."),
 }

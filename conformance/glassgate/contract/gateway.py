@@ -141,6 +141,8 @@ class Implementation:
     capabilities: frozenset[str]
     factory: Callable[[GatewayConfig, Entropy], Gateway]
     language: str = "Python"
+    batches: Callable[[GatewayConfig, Entropy], object] | None = None
+    """The same gateway with doors for whole batches over reused buffers, where it has them: for those who measure."""
 
     def __post_init__(self) -> None:
         unknown = self.capabilities - CAPABILITIES.keys()

@@ -39,6 +39,7 @@ implementation = Implementation(
         }
     ),
     factory=InProcess,
+    batches=BatchGateway,
 )
 """The entry point ``optimized`` of the group ``glassgate.gateways``."""
 

@@ -1,0 +1,84 @@
+"""Pictures: figures as bars with their quartiles, and as lines over a growing number. Plain SVG, no library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil, floor, log10
+from xml.sax.saxutils import escape
+
+from glassgate.conformance.bench.figures import Figure
+
+MICRO = 1e6
+WIDTH, LEFT, RIGHT, BAR, GAP = 860, 250, 60, 15, 14
+COLOURS = ("#8c959f", "#b35900", "#0b8a8a", "#3f5fbf", "#8250df")
+STYLE = """
+    .gg-plot { --ink: var(--color-foreground-primary, #1f2328); --faint: var(--color-foreground-muted, #59636e);
+      --line: var(--color-foreground-border, #8c959f); font-family: system-ui, sans-serif; width: 100%; height: auto; }
+    @media (prefers-color-scheme: dark) { svg.gg-plot:root { --ink: #e6edf3; --faint: #9198a1; --line: #656c76; } }
+    .gg-plot text { fill: var(--ink); font-size: 13px; }
+    .gg-plot .faint { fill: var(--faint); font-size: 12px; }
+    .gg-plot .end { text-anchor: end; }
+    .gg-plot .middle { text-anchor: middle; }
+    .gg-plot .grid { stroke: var(--line); stroke-width: 0.5; stroke-dasharray: 2 4; }
+    .gg-plot .spread { stroke: var(--ink); stroke-width: 1.4; }
+    .gg-plot .path { fill: none; stroke-width: 2; }
+"""
+
+
+def core(figures: Sequence[Figure], limit: str) -> str:
+    """Bars of cost on a logarithmic axis, a group a case; a line through each bar's end from quartile to quartile."""
+    low = log10(min(figure.quartiles[0] for figure in figures) * MICRO) - 0.1
+    high = log10(max(figure.quartiles[1] for figure in figures) * MICRO) + 0.1
+
+    def across(seconds: float) -> float:
+        return LEFT + (log10(seconds * MICRO) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    names = list(dict.fromkeys(_name(figure) for figure in figures))
+    body: list[str] = []
+    top = 40.0
+    case = None
+    for figure in figures:
+        if figure.case != case:
+            top += GAP if case is not None else 0
+            body.append(f'<text x="8" y="{top + 11:g}">{escape(figure.case)}</text>')
+            case = figure.case
+        end = across(figure.median)
+        first, third = (across(value) for value in figure.quartiles)
+        colour = COLOURS[names.index(_name(figure)) % len(COLOURS)]
+        body += [
+            f'<text class="faint end" x="{LEFT - 6}" y="{top + 11:g}">{escape(_name(figure))}</text>',
+            f'<rect x="{LEFT}" y="{top + 1:.1f}" width="{end - LEFT:.1f}" height="{BAR - 2}" fill="{colour}"/>',
+            f'<line class="spread" x1="{first:.1f}" x2="{third:.1f}" y1="{top + 7.5:.1f}" y2="{top + 7.5:.1f}"/>',
+            f'<text class="faint" x="{max(end, third) + 5:.1f}" y="{top + 11:g}">{figure.median * MICRO:.2f}</text>',
+        ]
+        top += BAR
+    title = "The cost of a packet, in microseconds (logarithmic)"
+    text = f"Bars for each gateway beside the {limit}, upstream and downstream, with lines from quartile to quartile."
+    return picture(title, text, top + 12, [*_decades(across, low, high, top), *body])
+
+
+def _name(figure: Figure) -> str:
+    return f"{figure.subject} {figure.interface}".strip()
+
+
+def _decades(across: Callable[[float], float], low: float, high: float, bottom: float) -> list[str]:
+    """A faint line at each power of ten, and at twice and five times it."""
+    lines = []
+    for power in range(floor(low), ceil(high) + 1):
+        for step in (1, 2, 5):
+            value = step * 10.0**power
+            if low <= log10(value) <= high:
+                x = across(value / MICRO)
+                lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="36" y2="{bottom:g}"/>')
+                lines.append(f'<text class="faint middle" x="{x:.1f}" y="32">{value:g}</text>')
+    return lines
+
+
+def picture(title: str, text: str, height: float, body: Sequence[str]) -> str:
+    """A whole SVG that stands alone, too."""
+    lines = "\n".join(body)
+    return (
+        f'<svg class="gg-plot" viewBox="0 0 {WIDTH} {height:g}" role="img" xmlns="http://www.w3.org/2000/svg">\n'
+        f"<title>{escape(title)}</title>\n<desc>{escape(text)}</desc>\n<style>{STYLE}</style>\n"
+        f'<text x="8" y="18">{escape(title)}</text>\n{lines}\n</svg>\n'
+    )

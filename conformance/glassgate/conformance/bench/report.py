@@ -1,0 +1,121 @@
+"""Tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from glassgate.conformance.bench.figures import Figure
+
+SCHEMA = "1.0"
+MICRO = 1e6
+
+
+WIDTH = 112
+"""Columns of a table that does not go to a terminal."""
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough."""
+    made = Console()
+    return made if made.is_terminal else Console(width=WIDTH)
+
+
+def environment() -> dict[str, str]:
+    """What the figures depend on, and may be told to anybody."""
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "cryptography": version("cryptography"),
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def find(figures: Iterable[Figure], case: str, subject: str, interface: str | None = None) -> Figure | None:
+    """The figure of that subject in that case, if there is one."""
+    for figure in figures:
+        if (figure.case, figure.subject) == (case, subject) and interface in (None, figure.interface):
+            return figure
+    return None
+
+
+def core_table(figures: Sequence[Figure], limit: str, base: str) -> Table:
+    """A line each: rate, cost with its quartiles, cost against the limit, rate against the base."""
+    table = new_table(
+        f"The cost of a packet in this process: against the {limit}'s cost, against the rate of the {base} gateway",
+        ("case", "gateway"),
+        ("packets/s", "µs", "quartiles", "cost ÷ limit's", "rate ÷ base's"),
+    )
+    case = None
+    for figure in figures:
+        if case is not None and figure.case != case:
+            table.add_section()
+        table.add_row(
+            figure.case if figure.case != case else "",
+            f"{figure.subject} {figure.interface}".strip(),
+            f"{figure.rate:,.0f}".replace(",", " "),
+            f"{figure.median * MICRO:.2f}",
+            " – ".join(f"{value * MICRO:.2f}" for value in figure.quartiles),
+            *(_ratio(value) for value in ratios(figures, figure, limit, base).values()),
+        )
+        case = figure.case
+    return table
+
+
+def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """An empty table: columns of words to the left, columns of numbers to the right."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in words:
+        table.add_column(heading, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def ratios(figures: Sequence[Figure], figure: Figure, limit: str, base: str) -> dict[str, float | None]:
+    """Its cost in times the limit's, and its rate in times the base's."""
+    its_limit = find(figures, figure.case, limit)
+    its_base = find(figures, figure.case, base)
+    return {
+        "cost_times_limit": None if its_limit is None else figure.cost_against(its_limit),
+        "rate_times_base": None if its_base is None else its_base.cost_against(figure),
+    }
+
+
+def figure_json(figure: Figure) -> dict[str, Any]:
+    """One figure with all its samples."""
+    first, third = figure.quartiles
+    return {
+        "case": figure.case,
+        "subject": figure.subject,
+        "interface": figure.interface or None,
+        "packets_a_sample": figure.packets,
+        "packets_a_second": round(figure.rate),
+        "microseconds": {
+            "median": round(figure.median * MICRO, 4),
+            "first_quartile": round(first * MICRO, 4),
+            "third_quartile": round(third * MICRO, 4),
+            "samples": [round(sample * MICRO, 4) for sample in figure.samples],
+        },
+    }
+
+
+def core_json(figures: Sequence[Figure], limit: str, base: str) -> dict[str, Any]:
+    """All of ``bench core``."""
+    listed = [figure_json(figure) | ratios(figures, figure, limit, base) for figure in figures]
+    return document("core", {"limit": limit, "base": base, "figures": listed})
+
+
+def document(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What every JSON of ``bench`` begins with."""
+    return {"schema": SCHEMA, "bench": kind, "environment": environment(), **content}
