@@ -1,7 +1,7 @@
 """Samples taken in turns, and what may be said of them.
 
 Two figures of two runs say nothing: the machine has other work, its clock changes. So all that is compared is measured
-in rounds; in each round everybody has a turn, and each round begins with another one. A ratio is the median of the rounds'
+in rounds; in each round everybody has a turn, and each begins with another one. A ratio is the median of the rounds'
 own ratios, which a disturbance of a round hardly moves. Time is the processor's time of this process: what others take
 from the same processor does not count, though what they do to its caches does.
 """
