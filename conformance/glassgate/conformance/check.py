@@ -17,6 +17,7 @@ from glassgate.conformance.subjects.exec_ import Exec
 from glassgate.conformance.subjects.in_process import DEFAULT_LIMIT, InProcess
 from glassgate.conformance.subjects.subject import SaysUnsupported, Subject, SubjectFault
 from glassgate.conformance.subjects.through_stack import ThroughStack
+from glassgate.conformance.subjects.wire import Wire
 
 NOT_GOOD = 1
 NOT_TERMINAL_WIDTH = 140
@@ -102,7 +103,7 @@ def check(
         declared = None if profile_path is None else profile.load(profile_path)
         subjects = _subjects(names, commands, timeout) if names or commands or not wires else []
         for wire in wires:
-            subjects.append(live.made(wire, slow=slow))
+            subjects.append(live.find(wire, declared, slow=slow))
         if through_stack:
             subjects = _through_stack(subjects)
     except (runner.SelectionError, profile.ProfileError, discovery.SubjectError) as error:
@@ -111,7 +112,8 @@ def check(
     runs: list[runner.Run] = []
     try:
         for subject in subjects:
-            runs.append(_run(subject, chosen, declared, console))
+            own = subject.profile if isinstance(subject, Wire) else declared
+            runs.append(_run(subject, chosen, own, console))
             report.tell(runs[-1], console, most_failures=failures)
     finally:
         for subject in subjects:

@@ -7,18 +7,29 @@
     [expected-failures]                     # vector id, or a pattern such as "tcp-*": the reason
     "fwd-own-subnet-*" = "redirects on purpose (RFC 1812 5.2.7.2)"
 
+    [unsupported]                           # the same form: not run, for a reason
+    "ret-queue-of-32" = "counts memory, not packets"
+
+    [wire]                                  # a live gateway only
+    time-scale = 1.0                        # real seconds for a second of a vector
+
 An expected failure that passes is reported as such, and fails the run: the profile is out of date.
 """
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from importlib import resources
 from pathlib import Path
 
 from glassgate.contract import CAPABILITIES
+
+
+TABLES = {"subject", "expected-failures", "unsupported", "wire"}
 
 
 class ProfileError(ValueError):
@@ -32,13 +43,30 @@ class Profile:
     capabilities: frozenset[str] | None = None
     alternatives: frozenset[str] | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+    time_scale: float = 1.0
+    """Real seconds for a second of a vector, where the subject is live."""
 
     def reason_to_fail(self, vector_id: str) -> str | None:
         """Why this vector is expected to fail; None if it is not."""
-        for pattern, reason in self.expected_failures.items():
-            if fnmatchcase(vector_id, pattern):
-                return reason
-        return None
+        return _reason(self.expected_failures, vector_id)
+
+    def reason_not_to_run(self, vector_id: str) -> str | None:
+        """Why this vector is not run; None if it is."""
+        return _reason(self.unsupported, vector_id)
+
+
+def _reason(reasons: Mapping[str, str], vector_id: str) -> str | None:
+    return next((reason for pattern, reason in reasons.items() if fnmatchcase(vector_id, pattern)), None)
+
+
+def packaged(name: str) -> Profile:
+    """A profile that comes with this package.
+
+    Raises:
+        ProfileError: it holds what a profile does not.
+    """
+    return load(Path(str(resources.files("glassgate.conformance") / "profiles" / f"{name}.toml")))
 
 
 def load(path: Path) -> Profile:
@@ -47,46 +75,91 @@ def load(path: Path) -> Profile:
     Raises:
         ProfileError: the file cannot be read, or holds what a profile does not.
     """
+    value = read_toml(path)
+    refuse_unknown(path, "", value, TABLES)
+    return of_tables(path, value)
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """The tables of a file.
+
+    Raises:
+        ProfileError: the file cannot be read, or is not TOML.
+    """
     try:
         with path.open("rb") as file:
-            value = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
         raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: is not TOML: {error}") from None
-    _refuse_unknown(path, "", value, {"subject", "expected-failures"})
-    subject = _table(path, "subject", value)
-    _refuse_unknown(path, "subject.", subject, {"capabilities", "alternatives"})
-    failures = _table(path, "expected-failures", value)
-    for pattern, reason in failures.items():
-        if not isinstance(reason, str) or not reason.strip():
-            raise ProfileError(f"{path}: expected-failures.{pattern}: {reason!r} is not a reason in words")
+
+
+def of_tables(path: Path, value: Mapping[str, object]) -> Profile:
+    """A profile of its tables; ``path`` is for messages.
+
+    Raises:
+        ProfileError: they hold what a profile does not.
+    """
+    subject = table(path, "subject", value)
+    refuse_unknown(path, "subject.", subject, {"capabilities", "alternatives"})
+    wire = table(path, "wire", value)
+    refuse_unknown(path, "wire.", wire, {"time-scale"})
     return Profile(
         capabilities=_names(path, subject, "capabilities", CAPABILITIES),
         alternatives=_names(path, subject, "alternatives"),
-        expected_failures={pattern: str(reason) for pattern, reason in failures.items()},
+        expected_failures=_reasons(path, "expected-failures", value),
+        unsupported=_reasons(path, "unsupported", value),
+        time_scale=_scale(path, wire),
     )
 
 
-def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, object], known: set[str]) -> None:
-    for name in table:
+def _reasons(path: Path, name: str, value: Mapping[str, object]) -> dict[str, str]:
+    """A table of patterns and reasons; the first pattern that fits counts."""
+    reasons: dict[str, str] = {}
+    for pattern, reason in table(path, name, value).items():
+        if not isinstance(reason, str) or not reason.strip():
+            raise ProfileError(f"{path}: {name}.{pattern}: {reason!r} is not a reason in words")
+        reasons[pattern] = reason
+    return reasons
+
+
+def _scale(path: Path, wire: Mapping[str, object]) -> float:
+    scale = wire.get("time-scale", 1.0)
+    if not isinstance(scale, int | float) or isinstance(scale, bool) or not 0 < scale < math.inf:
+        raise ProfileError(f"{path}: wire.time-scale: {scale!r} is not a number over 0")
+    return float(scale)
+
+
+def refuse_unknown(path: Path, prefix: str, members: Mapping[str, object], known: set[str]) -> None:
+    """Refuse a table with a member that is not known.
+
+    Raises:
+        ProfileError: there is one.
+    """
+    for name in members:
         if name not in known:
             raise ProfileError(f"{path}: {prefix}{name}: unknown member; known here: {', '.join(sorted(known))}")
 
 
-def _table(path: Path, name: str, value: Mapping[str, object]) -> Mapping[str, object]:
-    table = value.get(name, {})
-    if not isinstance(table, dict):
-        raise ProfileError(f"{path}: {name}: {table!r} is not a table")
-    return table
+def table(path: Path, name: str, value: Mapping[str, object]) -> Mapping[str, object]:
+    """A table of a file; an empty one if it is not there.
+
+    Raises:
+        ProfileError: it is there and no table.
+    """
+    found = value.get(name, {})
+    if not isinstance(found, dict):
+        raise ProfileError(f"{path}: {name}: {found!r} is not a table")
+    return found
 
 
 def _names(
-    path: Path, table: Mapping[str, object], name: str, known: Mapping[str, object] | None = None
+    path: Path, members: Mapping[str, object], name: str, known: Mapping[str, object] | None = None
 ) -> frozenset[str] | None:
-    if name not in table:
+    if name not in members:
         return None
-    names = table[name]
+    names = members[name]
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
         raise ProfileError(f"{path}: subject.{name}: {names!r} is not a list of names")
     unknown = [one for one in names if known is not None and one not in known]

@@ -215,6 +215,8 @@ def run(
         if endings >= MOST_ENDINGS:
             lost = f"not run: the subject died, hung or printed rubbish {MOST_ENDINGS} times in a row"
             result = VectorResult(vector, Status.ERROR, lost)
+        elif (reason := profile.reason_not_to_run(vector.id)) is not None:
+            result = VectorResult(vector, Status.UNSUPPORTED, reason)
         else:
             result = _weighed(run_vector(subject, vector, declared), profile)
         if result.status is not Status.UNSUPPORTED and endings < MOST_ENDINGS:
@@ -384,8 +386,8 @@ class _Story:
 
     def _prepare(self, step: Step) -> None:
         """Bring a live gateway to where the story begins; what it announces on the way is not judged."""
-        if isinstance(step.input, StartInput):
-            self._subject.start(self._vector.config, step.at, self._run_name)
+        if isinstance(step.input, StartInput) and self._live is not None:
+            self._live.prepare(self._vector.config)
 
     def _give(self, given: PacketInput, at: float) -> tuple[bytes, Reply]:
         octets = filled(given, self._bindings)
@@ -437,7 +439,8 @@ def _prepares(vector: Vector, index: int) -> bool:
     if rules.S7_ANNOUNCE.slug in vector.rules or len(vector.steps) == 1:
         return False
     step = vector.steps[index]
-    return index == 0 or (index == 1 and isinstance(step.input, TickInput) and step.outcomes == vector.steps[0].outcomes)
+    is_announcement = isinstance(step.input, TickInput) and step.outcomes == vector.steps[0].outcomes
+    return index == 0 or (index == 1 and is_announcement)
 
 
 def _told(pair: Pair, difference: Difference) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from glassgate.conformance.lab.namespaces import inside
 
 LARGEST_READ = 65535
+IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0  # ip(7): datagrams may be fragmented
 ANSWERING_PORTS = (7, 19)
 """Echo and character generator: answering them would never end (L2)."""
 
@@ -41,6 +42,7 @@ class EchoServices:
                 accepted, _ = ready.accept()
                 accepted.setblocking(False)
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # urgent text is text (RFC 6093)
                 self._connections.add(accepted)
             else:
                 octets, sender = ready.recvfrom(LARGEST_READ)
@@ -57,11 +59,15 @@ class EchoServices:
         self._connections.clear()
 
     def _echo(self, connection: socket.socket) -> None:
+        """Send back what came; if that was all, the close goes with it."""
         octets = connection.recv(LARGEST_READ)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         if octets:
             connection.send(octets)
-        else:
+        if not octets or _has_ended(connection):
             self._forget(connection)
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
     def _forget(self, connection: socket.socket) -> None:
         if connection in self._connections:
@@ -69,9 +75,18 @@ class EchoServices:
             connection.close()
 
 
+def _has_ended(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+
+
 def _listener(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET, kind)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if kind is socket.SOCK_DGRAM:
+        made.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
     made.bind((address, port))
     made.setblocking(False)
     return made

@@ -10,7 +10,7 @@ client's ``tun0`` is moved; the tunnel stays up. (Moving an interface leaves the
 The client's own namespace holds nothing but its socket.
 
 Both OpenVPN programs run point to point: a server for many would look into the inner packets, and drop what it has no
-route for. Both see tunnels with an MTU of their own that is larger than any vector's; the interface's MTU is what counts.
+route for. Their own MTU is larger than any vector's; that of the interface counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.echo import EchoServices
@@ -36,17 +36,27 @@ from glassgate.conformance.lab.topology import (
 )
 from glassgate.conformance.lab.tunnel import PORT, GatewayKind
 from glassgate.conformance.model import Vector
-from glassgate.contract import GatewayConfig
+from glassgate.contract import GatewayConfig, Limits
 
 JUDGE, SERVER, CLIENT = "judge", "server", "client"
 DEVICE = "tun0"
 LARGEST_TUNNEL_MTU = 9000
 MILLISECONDS = 1000
+DEFAULT_LIMITS = Limits()
+LIMITS: Mapping[str, str] = {
+    "arp_neighbours": "Linux has one ARP table for all namespaces, and its size cannot be set in one of them",
+    "arp_queue": "Linux counts the memory that waits for a neighbour, not the packets",
+    "reassembly_contexts": "Linux bounds the memory of reassembly, not the datagrams",
+    "reassembly_octets": "Linux counts the memory that fragments take, not their octets",
+    "reassembly_fragments": "Linux has no bound on the fragments of one datagram",
+    "icmp_burst": "Linux takes up to three tokens of its bucket at random, so nobody can tell which error is withheld",
+    "icmp_rate": "Linux takes up to three tokens of its bucket at random, so nobody can tell which error is withheld",
+}
+"""Limits that have no setting of the same meaning, and why."""
 
 
 def settings(config: GatewayConfig) -> dict[str, str]:
     """The kernel's settings that make it the router of the vectors, as far as settings go."""
-    limits = config.limits
     every = {
         "rp_filter": "0",
         "send_redirects": "0",
@@ -56,7 +66,7 @@ def settings(config: GatewayConfig) -> dict[str, str]:
         "arp_ignore": "1",  # S7: else Linux answers for its other addresses, too
         "arp_notify": "1",  # an announcement when the interface comes up
     }
-    inside_ = {"conf": {"rp_filter": "1"}, "neigh": {"locktime": "0", "retrans_time_ms": str(MILLISECONDS)}}
+    inside_ = {"conf": {"rp_filter": "1"}, "neigh": {"locktime": "-1", "retrans_time_ms": str(MILLISECONDS)}}
     made = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1", "ipv4/ip_forward": "1"}
     made |= {f"ipv4/conf/{scope}/{name}": value for scope in ("all", "default") for name, value in every.items()}
     made |= {
@@ -68,9 +78,8 @@ def settings(config: GatewayConfig) -> dict[str, str]:
         "ipv4/conf/tun0/rp_filter": "1",
         "ipv4/icmp_echo_ignore_all": "0" if config.services.icmp_echo else "1",
         "ipv4/icmp_ratelimit": "0",
-        "ipv4/icmp_msgs_per_sec": str(limits.icmp_rate),
-        "ipv4/icmp_msgs_burst": str(limits.icmp_burst),
-        "ipv4/ipfrag_high_thresh": str(limits.reassembly_octets),
+        "ipv4/icmp_msgs_per_sec": "10000",
+        "ipv4/icmp_msgs_burst": "10000",
         "ipv4/ipfrag_time": "60",
         "ipv4/ipfrag_max_dist": "0",
         "ipv4/tcp_timestamps": "0",
@@ -168,6 +177,9 @@ class KernelGateway:
         session = config.tunnel.session
         if session is not None and session.mtu > LARGEST_TUNNEL_MTU:
             return f"has a tunnel whose MTU is over {LARGEST_TUNNEL_MTU}"
+        for name, reason in LIMITS.items():
+            if getattr(config.limits, name) != getattr(DEFAULT_LIMITS, name):
+                return f"sets limits.{name}; {reason}"
         return ""
 
     def close(self) -> list[str]:
@@ -212,6 +224,7 @@ class KernelGateway:
             (SERVER, f"local {SERVER_ADDRESS}\nport {PORT}\nproto tcp-server\ntls-server\ndh none\n"
                      + _common(authority, authority.server())),
             (CLIENT, f"remote {SERVER_ADDRESS} {PORT}\nnobind\nproto tcp-client\ntls-client\nremote-cert-tls server\n"
+                     "allow-recursive-routing\n"  # S14: 1.2.3.4 goes into the tunnel, too
                      + _common(authority, authority.client())),
         ):  # fmt: skip
             path = self._lab.directory / f"{role}.conf"
@@ -229,8 +242,8 @@ def _common(authority: Authority, own: Credential) -> str:
     blocks = {"ca": authority.certificate, "cert": own.certificate, "key": own.key}
     inline = "".join(f"<{name}>\n{text.strip()}\n</{name}>\n" for name, text in blocks.items())
     return (
-        f"dev {DEVICE}\ndev-type tun\ndisable-dco\npersist-tun\ndata-ciphers AES-256-GCM\ntun-mtu {LARGEST_TUNNEL_MTU}\n"
-        f"mssfix 0\nsocket-flags TCP_NODELAY\nreneg-sec 0\nreneg-bytes 0\nverb 3\n{inline}"
+        f"dev {DEVICE}\ndev-type tun\ndisable-dco\npersist-tun\ndata-ciphers AES-256-GCM\n"
+        f"tun-mtu {LARGEST_TUNNEL_MTU}\nmssfix 0\nsocket-flags TCP_NODELAY\nreneg-sec 0\nreneg-bytes 0\nverb 3\n{inline}"
     )
 
 

@@ -15,6 +15,7 @@ NAMESPACES = Path("/run/netns")
 CLONE_NEWNET = 0x40000000  # setns(2)
 ETH_P_ALL = 0x0003  # packet(7), linux/if_ether.h
 SOL_PACKET = 263
+PACKET_QDISC_BYPASS = 20
 PACKET_IGNORE_OUTGOING = 23
 RECEIVE_OCTETS = 4 * 1024 * 1024
 LARGEST_READ = 65535 + 18
@@ -106,6 +107,8 @@ def _bound(interface: str) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0))
     try:
         made.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        # An interface that came up a moment ago has no queue yet, and what is queued there is lost.
+        made.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_OCTETS)
         made.bind((interface, ETH_P_ALL))  # only now: before, it would hear every interface
     except OSError as error:

@@ -1,18 +1,25 @@
-"""Live gateways by name."""
+"""Live gateways by name: those whose surroundings this package builds itself."""
 
 from __future__ import annotations
 
+from glassgate.conformance import profile
+from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.kernel import KernelGateway
+from glassgate.conformance.profile import Profile
 from glassgate.conformance.subjects.wire import Wire
 
-LINUX = frozenset({"external.os", "session", "cipher.aes-256-gcm", "udp_echo", "tcp_echo"})
 
+def find(name: str, declared: Profile | None, *, slow: bool) -> Wire:
+    """Bring up the live gateway of that name. Without ``declared`` the profile is the one that comes with it.
 
-def made(name: str, *, slow: bool) -> Wire:
+    Raises:
+        LabError: it cannot be brought up here.
+    """
+    programs.require()
     gateway = KernelGateway()
     try:
         gateway.build()
     except BaseException:
         gateway.close()
         raise
-    return Wire("linux", gateway, LINUX, slow=slow)
+    return Wire(name, gateway, declared or profile.packaged(name), slow=slow)

@@ -140,6 +140,13 @@ class LiveSubject(Subject, Protocol):
     def why_not(self, vector: Vector, config: GatewayConfig | None) -> str:
         """Why this vector makes no sense here; empty if it does."""
 
+    def prepare(self, config: Mapping[str, Any]) -> None:
+        """Be started as with ``start``, and be done with what is announced then; time begins with the next step.
+
+        Raises:
+            SubjectFault: the subject failed.
+        """
+
     def awaits(self, most: int) -> None:
         """Learn how many effects the next step allows: with so many, there is nothing more to wait for."""
 

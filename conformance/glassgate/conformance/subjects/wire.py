@@ -10,7 +10,7 @@ gateway's tunnel address, and waits for its reset: all that the input caused was
 step allows, it waits a while longer. The reset is not judged, and the marker changes no state that a vector knows of.
 Order counts at each port; between two ports of a wire there is none.
 
-The start is preparation: a gateway that has seen nothing, up and announced. Only vectors about the announcement judge it.
+The start is preparation: a gateway that has seen nothing, up and announced. Only vectors about that judge it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from glassgate.conformance.model import (
     Vector,
     VectorPort,
 )
+from glassgate.conformance.profile import Profile
 from glassgate.conformance.subjects.subject import Fault, Reply, SubjectFault
 from glassgate.contract import FlowEvent, GatewayConfig, Port
 
@@ -50,6 +51,8 @@ READING_STEP = 0.1
 """Steps of a story that are no further apart than this only have an order (the authors' BETWEEN_STEPS)."""
 SLOW_SECONDS = 10.0
 """A vector that lasts longer is not run unless asked for."""
+USUAL_CAPABILITIES = frozenset({"external.os", "session", "cipher.aes-256-gcm", "udp_echo", "tcp_echo"})
+"""What a profile means that declares none."""
 SMALLEST_SENT = 14
 """No interface sends less than an Ethernet header."""
 
@@ -93,13 +96,13 @@ class LiveGateway(Protocol):
 class Wire:
     """A subject whose answers come from the wire."""
 
-    def __init__(self, name: str, gateway: LiveGateway, capabilities: frozenset[str], *, slow: bool = False,
-                 time_scale: float = 1.0) -> None:  # fmt: skip
+    def __init__(self, name: str, gateway: LiveGateway, profile: Profile, *, slow: bool = False) -> None:
         self._name = name
         self._gateway = gateway
-        self._capabilities = capabilities
+        self.profile = profile
+        """What the gateway's owner declares."""
         self._slow = slow
-        self._scale = time_scale
+        self._scale = profile.time_scale
         self._tunnel_address = ""
         self._marker = 0
         self._wanted = 0
@@ -126,7 +129,7 @@ class Wire:
     @property
     def capabilities(self) -> frozenset[str]:
         """What its profile declares."""
-        return self._capabilities
+        return self.profile.capabilities or USUAL_CAPABILITIES
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -160,20 +163,33 @@ class Wire:
     # ── what happens ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, config: Mapping[str, Any], now: float, run: str) -> Reply:
-        """Put a fresh gateway there.
+        """Put a fresh gateway there; what it announces is the reply.
 
         Raises:
             SubjectFault: that did not work.
         """
+        self._begin(config)
+        self._origin, self._story_time = time.monotonic() - now * self._scale, now
+        return self._settled()
+
+    def prepare(self, config: Mapping[str, Any]) -> None:
+        """Put a fresh gateway there that has announced itself.
+
+        Raises:
+            SubjectFault: that did not work.
+        """
+        self._begin(config)
+        self._settled()
+        self._origin = None
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
         checked = GatewayConfig.from_json(config)
         assert checked.tunnel.session is not None, "why_not has been asked"
         self._tunnel_address = str(checked.tunnel.session.address.ip)
-        self._origin = None
         try:
             self._gateway.fresh(checked)
         except LabError as error:
             raise SubjectFault(Fault.ERROR, str(error)) from None
-        return self._settled()
 
     def receive(self, port: Port, data: bytes, now: float) -> Reply:
         """Send a frame on the internal network.
