@@ -35,6 +35,7 @@ implementation = Implementation(
             "cipher.aes-128-gcm",
             "cipher.chacha20-poly1305",
             "udp_echo",
+            "tcp_echo",
             "notes",
         }
     ),

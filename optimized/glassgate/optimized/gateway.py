@@ -29,6 +29,7 @@ from glassgate.optimized.framing import TAILROOM
 from glassgate.optimized.icmp import Icmp
 from glassgate.optimized.local import Local
 from glassgate.optimized.output import Output
+from glassgate.optimized.tcp_service import EchoService
 from glassgate.optimized.tunnel import Flow, Tunnel
 
 NEVER = float("inf")
@@ -44,7 +45,8 @@ class BatchGateway:
         self._arp = Arp(config, addresses, self.outgoing)
         output = Output(self.outgoing, self._arp, self.tunnel, config.internal.mtu, entropy)
         icmp = Icmp(config.limits, addresses, self.outgoing, output, config.services.icmp_echo)
-        self._local = Local(config, self.outgoing, output, icmp)
+        service = EchoService(config, addresses, self.outgoing, output, self.tunnel, entropy)
+        self._local = Local(config, self.outgoing, output, icmp, service)
         self.forwarding = Forwarding(config, addresses, self.outgoing, self._arp, self.tunnel, icmp, self._local)
         self._datagram = bytearray(0x10000 + TAILROOM)
 

@@ -34,20 +34,24 @@ from glassgate.optimized.ipv4 import (
 )
 from glassgate.optimized.output import Output, Side
 from glassgate.optimized.tcp import Tcp
+from glassgate.optimized.tcp_service import EchoService
 from glassgate.optimized.udp import Udp
 
 
 class Local:
     """The internal stack above IPv4."""
 
-    __slots__ = ("_icmp", "_outgoing", "_reassembly", "_tcp", "_udp")
+    __slots__ = ("_icmp", "_outgoing", "_reassembly", "_service", "_tcp", "_udp")
 
-    def __init__(self, config: GatewayConfig, outgoing: Outgoing, output: Output, icmp: Icmp) -> None:
+    def __init__(
+        self, config: GatewayConfig, outgoing: Outgoing, output: Output, icmp: Icmp, service: EchoService
+    ) -> None:
         self._outgoing = outgoing
         self._reassembly = Reassembly(config.limits, outgoing)
         self._icmp = icmp
         self._udp = Udp(config.services.udp_echo, outgoing, output, icmp)
-        self._tcp = Tcp(outgoing, output)
+        self._tcp = Tcp(outgoing, output, service)
+        self._service = service
 
     def receive(self, side: Side, packet: memoryview, start: int, end: int, now: float) -> None:
         """Take a valid packet to one of our addresses, whole or a fragment (S10, S28)."""
@@ -82,10 +86,10 @@ class Local:
     @property
     def deadline(self) -> float:
         """When ``tick`` is next due; infinity if never."""
-        return self._reassembly.deadline
+        return min(self._reassembly.deadline, self._service.deadline)
 
     def tick(self, now: float) -> None:
-        """Tell the senders of datagrams that did not become whole in time (S12_TIMEOUT)."""
+        """Tell the senders of datagrams that did not become whole in time (S12_TIMEOUT); then TCP's timers."""
         for datagram in self._reassembly.tick(now):
             first = datagram.first
             assert first is not None
@@ -103,3 +107,4 @@ class Local:
                 now,
                 rules.S12_TIMEOUT,
             )
+        self._service.tick(now)

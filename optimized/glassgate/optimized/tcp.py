@@ -1,6 +1,7 @@
-"""TCP: no port is open here yet, so each segment is answered as the standard says for a closed one; and MSS clamping.
+"""TCP segments: what does one say, what does a closed port answer, and which MSS may pass?
 
-Below: ``ipv4.py``. Above: ``local.py``, ``forwarding.py``. Standards: RFC 9293 3.1, 3.7.1, 3.10.7.1; OpenVPN mss.c.
+Below: ``ipv4.py``. Above: ``local.py``, ``tcp_connection.py``, ``forwarding.py``.
+Standards: RFC 9293 3.1, 3.7.1, 3.10.7.1; OpenVPN mss.c.
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -20,20 +21,18 @@ Same contract as the part of the reference's ``tcp`` that it covers. Departures:
 
 1. **The maximum segment size is lowered in place**, the checksum by difference (RFC 1624). Guard:
    ``test_optimized_tcp.py``, against the sum of all octets.
-
-Not handled: connections (the echo service over TCP).
+2. **A segment is read into one object that is used again**: 0.6 µs where a new frozen one takes 2.4. Guard: the same.
 """
 
 from __future__ import annotations
 
 from struct import Struct
+from typing import Protocol
 
 from glassgate.contract import NoteKind, Rule, rules
 from glassgate.optimized.buffers import HEADROOM, Outgoing
 from glassgate.optimized.checksum import adjusted, is_transport_intact, pseudo_header_sum, transport_checksum
-from glassgate.optimized.icmp import ADDRESS
 from glassgate.optimized.ipv4 import (
-    AT_DESTINATION,
     AT_FRAGMENT,
     AT_PROTOCOL,
     AT_SOURCE,
@@ -49,83 +48,179 @@ from glassgate.optimized.output import Output, Side
 
 HEADER = Struct(">HHIIBBHHH")
 HEADER_LENGTH = 20
+ADDRESSES = Struct(">II")
 AT_FLAGS = 13
 AT_CHECKSUM = 16
 
 FIN = 0x01
 SYN = 0x02
 RST = 0x04
+PSH = 0x08
 ACK = 0x10
+URG = 0x20
 
 OPTION_END = 0
 OPTION_NO_OPERATION = 1
 OPTION_MAXIMUM_SEGMENT_SIZE = 2
+OPTION_WINDOW_SCALE = 3
+
+
+class Segment:
+    """The fields of one segment; the object is used again for the next."""
+
+    __slots__ = (
+        "acknowledgment",
+        "destination",
+        "destination_port",
+        "end",
+        "flags",
+        "length",
+        "options",
+        "sequence",
+        "source",
+        "source_port",
+        "text",
+        "window",
+    )
+
+    def __init__(self) -> None:
+        self.source = self.destination = 0
+        self.source_port = self.destination_port = 0
+        self.sequence = self.acknowledgment = 0
+        self.flags = 0
+        self.window = 0
+        self.options = 0
+        """Where the options begin."""
+        self.text = 0
+        """Where they end, and the text begins."""
+        self.end = 0
+        self.length = 0
+        """What the segment takes of the sequence space: its text, SYN and FIN (RFC 9293 3.4)."""
+
+    def read(self, packet: memoryview, start: int, end: int) -> Rule | None:
+        """Read the segment in an IPv4 packet, or say why it is none (L3)."""
+        at = start + header_length(packet, start)
+        octets = end - at
+        if octets < HEADER_LENGTH:
+            return rules.L3_TRUNCATED
+        (
+            self.source_port,
+            self.destination_port,
+            self.sequence,
+            self.acknowledgment,
+            offset,
+            flags,
+            self.window,
+            _,
+            _,
+        ) = HEADER.unpack_from(packet, at)
+        data_offset = (offset >> 4) * 4
+        if not HEADER_LENGTH <= data_offset <= octets:
+            return rules.L3_TRUNCATED
+        self.source, self.destination = ADDRESSES.unpack_from(packet, start + AT_SOURCE)
+        pseudo = pseudo_header_sum(self.source, self.destination, PROTOCOL_TCP, octets)
+        if not is_transport_intact(pseudo, packet[at:end]):
+            return rules.L3_CHECKSUM
+        if self.source_port == 0 or self.destination_port == 0:
+            return rules.L3_PORT_ZERO
+        self.options, self.text, self.end = at + HEADER_LENGTH, at + data_offset, end
+        self.flags = flags
+        self.length = octets - data_offset + (flags >> 1 & 1) + (flags & FIN)
+        return None
+
+    def closed_answer(self) -> tuple[int, int, int]:
+        """Flags, sequence and acknowledgment number of the reset that CLOSED answers with (RFC 9293 3.10.7.1)."""
+        if self.flags & ACK:
+            return RST, self.acknowledgment, 0
+        return RST | ACK, 0, (self.sequence + self.length) & 0xFFFFFFFF
 
 
 class Tcp:
-    """The gateway's TCP, as long as it has no connections."""
+    """The gateway's TCP: segments to services, and to ports where there is none."""
 
-    __slots__ = ("_outgoing", "_output")
+    __slots__ = ("_outgoing", "_output", "_segment", "service")
 
-    def __init__(self, outgoing: Outgoing, output: Output) -> None:
+    def __init__(self, outgoing: Outgoing, output: Output, service: Service | None = None) -> None:
         self._outgoing = outgoing
         self._output = output
+        self._segment = Segment()
+        self.service = service
 
     def receive(self, side: Side, packet: memoryview, start: int, end: int, now: float) -> None:
         """Take a segment to us (L3)."""
         # READ
-        segment = start + header_length(packet, start)
-        length = end - segment
-        if length < HEADER_LENGTH:
-            return self._drop(rules.L3_TRUNCATED, packet, start, end)
-        source_port, destination_port, sequence, acknowledgment, offset, flags, _, _, _ = HEADER.unpack_from(
-            packet, segment
-        )
-        data_offset = (offset >> 4) * 4
-        source, destination = (ADDRESS.unpack_from(packet, start + at)[0] for at in (AT_SOURCE, AT_DESTINATION))
+        segment = self._segment
+        rule = segment.read(packet, start, end)
         # REFUSE
-        if not HEADER_LENGTH <= data_offset <= length:
-            return self._drop(rules.L3_TRUNCATED, packet, start, end)
-        pseudo = pseudo_header_sum(source, destination, PROTOCOL_TCP, length)
-        if not is_transport_intact(pseudo, packet[segment:end]):
-            return self._drop(rules.L3_CHECKSUM, packet, start, end)
-        if source_port == 0 or destination_port == 0:
-            return self._drop(rules.L3_PORT_ZERO, packet, start, end)
-        if flags & RST:
+        if rule is not None:
+            return self._drop(rule, packet, start, end)
+        service = self.service
+        if service is not None and segment.destination_port in service.ports:
+            return service.receive(side, segment, packet, start, now)
+        if segment.flags & RST:
             return self._drop(rules.L3_NO_RESET_TO_RESET, packet, start, end)
         # ANSWER: RFC 9293 3.10.7.1
         self._drop(rules.L3_CLOSED_PORT, packet, start, end)
-        if flags & ACK:
-            answer = (destination_port, source_port, acknowledgment, 0, 5 << 4, RST, 0, 0, 0)
-        else:
-            segment_length = length - data_offset + bool(flags & SYN) + bool(flags & FIN)
-            expected = (sequence + segment_length) & 0xFFFFFFFF
-            answer = (destination_port, source_port, 0, expected, 5 << 4, RST | ACK, 0, 0, 0)
-        return self._reset(side, answer, destination, source, now)
-
-    def _reset(self, side: Side, fields: tuple[int, ...], source: int, destination: int, now: float) -> None:
-        work = self._output.work
-        segment = HEADROOM + SMALLEST_HEADER
-        stop = segment + HEADER_LENGTH
-        HEADER.pack_into(work.octets, segment, *fields)
-        pseudo = pseudo_header_sum(source, destination, PROTOCOL_TCP, HEADER_LENGTH)
-        WORD.pack_into(work.octets, segment + AT_CHECKSUM, transport_checksum(pseudo, work.view[segment:stop]))
-        self._output.send(
-            side,
-            work.view,
-            HEADROOM,
-            stop,
-            protocol=PROTOCOL_TCP,
-            source=source,
-            destination=destination,
-            now=now,
-            because=rules.L3_CLOSED_PORT,
-            fragment=DONT_FRAGMENT,
-        )
+        flags, sequence, acknowledgment = segment.closed_answer()
+        return send_reset(self._output, side, segment, flags, sequence, acknowledgment, now, rules.L3_CLOSED_PORT)
 
     def _drop(self, rule: Rule, packet: memoryview, start: int, end: int) -> None:
         if self._outgoing.noting:
             self._outgoing.note(NoteKind.DROPPED, rule, describe(packet, start, end))
+
+
+class Service(Protocol):
+    """What has connections (``tcp_service.py``)."""
+
+    ports: frozenset[int]
+
+    def receive(self, side: Side, segment: Segment, packet: memoryview, start: int, now: float) -> None:
+        """Take a segment to one of ``ports``."""
+
+
+def send_reset(
+    output: Output,
+    side: Side,
+    segment: Segment,
+    flags: int,
+    sequence: int,
+    acknowledgment: int,
+    now: float,
+    because: Rule,
+) -> None:
+    """Answer a segment that belongs to no connection."""
+    work = output.work
+    at = HEADROOM + SMALLEST_HEADER
+    stop = at + HEADER_LENGTH
+    fields = segment.destination_port, segment.source_port, sequence, acknowledgment, 5 << 4, flags, 0
+    write_segment(work.view, at, stop, fields, segment.destination, segment.source)
+    output.send(
+        side,
+        work.view,
+        HEADROOM,
+        stop,
+        protocol=PROTOCOL_TCP,
+        source=segment.destination,
+        destination=segment.source,
+        now=now,
+        because=because,
+        fragment=DONT_FRAGMENT,
+    )
+
+
+def write_segment(
+    packet: memoryview, at: int, end: int, fields: tuple[int, ...], source: int, destination: int
+) -> None:
+    """Write a header in front of options and text that lie there already, and its checksum."""
+    HEADER.pack_into(packet, at, *fields, 0, 0)
+    pseudo = pseudo_header_sum(source, destination, PROTOCOL_TCP, end - at)
+    WORD.pack_into(packet, at + AT_CHECKSUM, transport_checksum(pseudo, packet[at:end]))
+
+
+def syn_options(segment_size: int, shift: int | None) -> bytes:
+    """What a SYN of ours offers: a maximum segment size, and a window scale where there is one (L3_MSS)."""
+    size = bytes((OPTION_MAXIMUM_SEGMENT_SIZE, 4)) + segment_size.to_bytes(2, "big")
+    return size if shift is None else size + bytes((OPTION_NO_OPERATION, OPTION_WINDOW_SCALE, 3, shift))
 
 
 def clamp_maximum_segment_size(packet: memoryview, start: int, end: int, largest: int) -> None:

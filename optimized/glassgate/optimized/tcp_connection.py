@@ -1,0 +1,740 @@
+"""One TCP connection: what does an arriving segment mean, and what may be sent?
+
+Below: its owner, who writes its segments: ``tcp_service.py`` inside, ``tcp_flow.py`` outside. Above: the same.
+Standards: RFC 9293 3.10.7.3, 3.10.7.4, 3.8; RFC 6298; RFC 5681; RFC 6582; RFC 7323 2; RFC 5961; RFC 6691.
+
+    SYN-SENT ──▶ ESTABLISHED ──FIN──▶ CLOSE-WAIT ──close──▶ LAST-ACK ──▶ CLOSED       SYN-RECEIVED ──ACK──▶ ESTABLISHED
+                      └──close──▶ FIN-WAIT-1 ──▶ FIN-WAIT-2 ──FIN──▶ TIME-WAIT        FIN-WAIT-1 ──FIN──▶ CLOSING
+
+Same contract as the reference's ``tcp`` package. Departures:
+
+1. **Sequence numbers do not wrap here.** They are plain integers that grow from the initial ones, and take their 32
+   bits on the wire only; what arrives is read as a distance to what is expected. So comparing is comparing: 0.03 µs
+   where a modular comparison by a function takes 0.10. Guard: ``test_optimized_tcp_connection.py``, across the wrap.
+2. **Text lies where it will be read or sent from.** A segment's text is copied once, in its order or ahead of it, to
+   its place; what is held beyond a gap is a short list of spans, not of octets. Nothing is copied a second time when
+   the gap closes. Guard: the same file, over a link that loses and reorders.
+3. **The owner's buffer is the send buffer**: segments are cut from it, and an acknowledgement moves its start.
+   Guard: the same file.
+4. **What is owed is paid once a batch**: segments and the acknowledgement leave in ``output``, which an owner calls
+   after all that has arrived together. One event a call, as the contract has it, is a batch of one. Guard: the same.
+
+Not handled: timestamps, selective acknowledgements, urgent sending, simultaneous open (a SYN without acknowledgement in
+SYN-SENT is dropped: no server opens toward this client).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from hashlib import blake2s
+from struct import Struct
+
+from glassgate.contract import Rule, rules
+from glassgate.optimized.tcp import (
+    ACK,
+    FIN,
+    OPTION_END,
+    OPTION_MAXIMUM_SEGMENT_SIZE,
+    OPTION_NO_OPERATION,
+    OPTION_WINDOW_SCALE,
+    PSH,
+    RST,
+    SYN,
+    URG,
+    Segment,
+)
+
+MODULUS = 1 << 32
+HALF = 1 << 31
+LARGEST_SHIFT = 14
+DEFAULT_SEGMENT = 536
+SMALLEST_SEGMENT = 28
+"""What the smallest MTU, 68, leaves: no segment is smaller, whatever a peer or a router asks for."""
+LARGEST_WINDOW_FIELD = 0xFFFF
+
+FIRST_TIMEOUT = 1.0
+TIMEOUT_AFTER_LOST_SYN = 3.0
+SMALLEST_TIMEOUT = 1.0
+LARGEST_TIMEOUT = 60.0
+GRANULARITY = 0.001
+GIVE_UP_AFTER = 100.0
+GIVE_UP_SYN_AFTER = 180.0
+SEGMENT_LIFETIME = 120.0
+DUPLICATES = 3
+CHALLENGES = 10
+CHALLENGE_INTERVAL = 5.0
+MOST_SPANS = 64
+"""Pieces of text beyond a gap that are remembered; what would be one more is not kept, and comes again."""
+NEVER = float("inf")
+
+ISN_INPUT = Struct(">IHIH")
+TICKS_A_SECOND = 250_000  # RFC 6528 3: the clock of RFC 9293 3.4.1 ticks every 4 microseconds
+
+
+class State(Enum):
+    """RFC 9293 3.3.2, without LISTEN, which is a port of ``tcp_service.py``."""
+
+    SYN_SENT = "SYN-SENT"
+    SYN_RECEIVED = "SYN-RECEIVED"
+    ESTABLISHED = "ESTABLISHED"
+    FIN_WAIT_1 = "FIN-WAIT-1"
+    FIN_WAIT_2 = "FIN-WAIT-2"
+    CLOSE_WAIT = "CLOSE-WAIT"
+    CLOSING = "CLOSING"
+    LAST_ACK = "LAST-ACK"
+    TIME_WAIT = "TIME-WAIT"
+    CLOSED = "CLOSED"
+
+
+BEFORE = frozenset((State.SYN_SENT, State.SYN_RECEIVED))
+TAKING_TEXT = frozenset((State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2))
+SENDING = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK))
+ON_CLOSE = {State.ESTABLISHED: State.FIN_WAIT_1, State.CLOSE_WAIT: State.LAST_ACK}
+ON_FIN = {
+    State.ESTABLISHED: State.CLOSE_WAIT,
+    State.FIN_WAIT_1: State.CLOSING,
+    State.FIN_WAIT_2: State.TIME_WAIT,
+}
+ON_FIN_ACKNOWLEDGED = {
+    State.FIN_WAIT_1: State.FIN_WAIT_2,
+    State.CLOSING: State.TIME_WAIT,
+    State.LAST_ACK: State.CLOSED,
+}
+"""What is in no table does not happen: the code asks them only where the standard has an arrow (L3_UNLISTED)."""
+
+
+def distance(later: int, earlier: int) -> int:
+    """How far one sequence number of the wire is ahead of another, negative if behind (RFC 9293 3.4)."""
+    ahead = (later - earlier) & (MODULUS - 1)
+    return ahead - MODULUS if ahead >= HALF else ahead
+
+
+def initial_sequence_number(
+    secret: bytes, now: float, local: int, local_port: int, remote: int, remote_port: int
+) -> int:
+    """RFC 6528 3: a clock, plus a keyed hash of addresses and ports (L3_INITIAL_SEQUENCE)."""
+    hashed = blake2s(ISN_INPUT.pack(local, local_port, remote, remote_port), digest_size=4, key=secret).digest()
+    return (int(now * TICKS_A_SECOND) + int.from_bytes(hashed, "big")) % MODULUS
+
+
+def read_options(packet: memoryview, start: int, end: int) -> tuple[int | None, int | None]:
+    """The maximum segment size and the window shift of a SYN; None where it has none. Anything odd ends the reading."""
+    size: int | None = None
+    shift: int | None = None
+    at = start
+    while at < end:
+        option = packet[at]
+        if option == OPTION_END:
+            break
+        if option == OPTION_NO_OPERATION:
+            at += 1
+            continue
+        length = packet[at + 1] if at + 1 < end else 0
+        if length < 2 or at + length > end:
+            break
+        if option == OPTION_MAXIMUM_SEGMENT_SIZE and length == 4:
+            size = packet[at + 2] << 8 | packet[at + 3]
+        elif option == OPTION_WINDOW_SCALE and length == 3:
+            shift = min(packet[at + 2], LARGEST_SHIFT)  # RFC 7323 2.3
+        at += length
+    return size, shift
+
+
+class Connection:
+    """The protocol's half of a connection. A subclass has the buffers and writes the segments."""
+
+    __slots__ = (
+        "_backoffs",
+        "_challenges",
+        "_congestion_window",
+        "_duplicates",
+        "_fin_received_at",
+        "_has_sent_fin",
+        "_highest",
+        "_is_closing",
+        "_is_recovering",
+        "_is_scaled",
+        "_largest_window",
+        "_next",
+        "_owes_acknowledgment",
+        "_probe_interval",
+        "_promised",
+        "_receive_shift",
+        "_recover",
+        "_send_shift",
+        "_send_window",
+        "_sent_at",
+        "_smoothed",
+        "_spans",
+        "_threshold",
+        "_timed",
+        "_timeout",
+        "_unanswered_since",
+        "_variation",
+        "_window_acknowledgment",
+        "_window_sequence",
+        "due",
+        "receive_next",
+        "segment_size",
+        "state",
+        "unacknowledged",
+    )
+
+    def __init__(self, segment_size: int, receive_shift: int) -> None:
+        self.state = State.CLOSED
+        self.segment_size = segment_size
+        """The most text of one segment: what the interface leaves, then what the peer offers, then what ICMP says."""
+        self.due = NEVER
+        """When ``tick`` is next due."""
+        self.unacknowledged = self._next = self._highest = 0
+        self._send_window = self._largest_window = 0
+        self._window_sequence = self._window_acknowledgment = 0
+        self._send_shift = 0
+        self.receive_next = 0
+        self._receive_shift = receive_shift
+        self._is_scaled = False
+        self._promised = 0
+        self._spans: list[tuple[int, int]] = []
+        self._fin_received_at: int | None = None
+        self._is_closing = False
+        self._has_sent_fin = False
+        self._owes_acknowledgment = False
+        self._congestion_window = 0
+        self._threshold = 1 << 30
+        self._duplicates = 0
+        self._is_recovering = False
+        self._recover = 0
+        self._smoothed = -1.0
+        self._variation = 0.0
+        self._timeout = FIRST_TIMEOUT
+        self._timed: tuple[int, float] | None = None
+        self._unanswered_since = NEVER
+        self._sent_at = 0.0
+        self._backoffs = 0
+        self._probe_interval = 0.0
+        self._challenges: deque[float] = deque()
+
+    # ── what an owner does ────────────────────────────────────────────────────────────────────────────────────────
+
+    def pending(self) -> int:
+        """Octets that the send buffer holds from ``unacknowledged`` on."""
+        raise NotImplementedError
+
+    def release(self, count: int) -> None:
+        """The first ``count`` octets of the send buffer are acknowledged."""
+        raise NotImplementedError
+
+    def window(self) -> int:
+        """Octets of text that may still come."""
+        raise NotImplementedError
+
+    def place(self, packet: memoryview, start: int, end: int, ahead: int) -> None:
+        """Copy text to where it belongs, ``ahead`` octets after what is expected next."""
+        raise NotImplementedError
+
+    def deliver(self, count: int, now: float) -> None:
+        """The next ``count`` octets are there, in order. The connection may be over after this."""
+        raise NotImplementedError
+
+    def delivered_all(self, now: float) -> None:
+        """The peer sends no more: its FIN was reached."""
+        raise NotImplementedError
+
+    def emit(self, flags: int, sequence: int, at: int, length: int, now: float, because: Rule) -> bool:
+        """Write a segment with ``length`` octets of the send buffer from ``at`` on. False if there is no room now."""
+        raise NotImplementedError
+
+    def changed(self, rule: Rule, now: float) -> None:
+        """The state changed; it may be CLOSED. ``rule`` says why."""
+        raise NotImplementedError
+
+    # ── what an owner asks for ────────────────────────────────────────────────────────────────────────────────────
+
+    def open(self, initial: int, now: float) -> None:
+        """Send a SYN (RFC 9293 3.10.1)."""
+        self.state = State.SYN_SENT
+        self._begin(initial)
+        self._is_scaled = True
+        self._send_syn(now, rules.S2_SYN_TO_ROUTER)
+
+    def accept(self, segment: Segment, packet: memoryview, initial: int, now: float) -> None:
+        """Answer a SYN that came to a service (RFC 9293 3.10.7.2). Its text, if any, comes again."""
+        self.state = State.SYN_RECEIVED
+        self._begin(initial)
+        self._is_scaled = True
+        self._read_syn(segment, packet)
+        self._send_syn(now, rules.L3_PASSIVE_OPEN)
+
+    def close(self, now: float) -> None:
+        """No more will be sent: a FIN follows the last octet (L3_CLOSE)."""
+        if self.state in ON_CLOSE and not self._is_closing:
+            self.state = ON_CLOSE[self.state]
+            self._is_closing = True
+            self.output(now)
+        elif self.state in BEFORE:
+            self._end(rules.L3_CLOSE, now)
+
+    def abort(self, now: float) -> None:
+        """Send a reset and forget the connection (L3_ABORT; RFC 9293 3.10.5)."""
+        if self.state not in (State.CLOSED, State.SYN_SENT, State.TIME_WAIT):
+            self.emit(RST, self._highest, 0, 0, now, rules.L3_ABORT)
+        self.state = State.CLOSED
+        self.due = NEVER
+
+    def lower_segment_size(self, size: int, now: float) -> None:
+        """A router on the way carries less: what is in flight leaves again, in smaller segments (RFC 1191 6.4)."""
+        if size < self.segment_size:
+            self.segment_size = max(size, SMALLEST_SEGMENT)
+            self._timed = None
+            self._next = self.unacknowledged
+            self.output(now)
+
+    def is_in_flight(self, sequence: int) -> bool:
+        """Whether this sequence number was sent and not acknowledged (RFC 5927 4.1)."""
+        return 0 <= distance(sequence, self.unacknowledged) < self._highest - self.unacknowledged
+
+    @property
+    def offered_shift(self) -> int | None:
+        """The window shift that our SYN offers; a SYN and ACK only where it was asked for (RFC 7323 2.2)."""
+        return self._receive_shift if self._is_scaled else None
+
+    @property
+    def window_field(self) -> int:
+        """The window as the wire has it; what it promises is kept (RFC 9293 3.8.6.2.2: it never shrinks)."""
+        self._promised = max(self._promised, self.receive_next + self.window())
+        window = self._promised - self.receive_next
+        shift = self._receive_shift if self._is_scaled and self.state not in BEFORE else 0
+        if window >> shift > LARGEST_WINDOW_FIELD:
+            return LARGEST_WINDOW_FIELD
+        return window >> shift
+
+    # ── receive ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receive(self, segment: Segment, packet: memoryview, now: float) -> Rule:
+        """Take a segment whose checksum is right. Returns the rule that decided its fate."""
+        if self.state is State.SYN_SENT:
+            return self._receive_in_syn_sent(segment, packet, now)
+        flags = segment.flags
+        ahead = distance(segment.sequence, self.receive_next)
+        refused = self._check_sequence(segment, ahead, now)
+        if refused is not None:
+            return refused
+        if flags & RST:
+            return self._receive_reset(ahead, now)
+        if flags & SYN:
+            return self._receive_syn(now)
+        if not flags & ACK:
+            return rules.L3_NO_ACK
+        rule = self._receive_acknowledgment(segment, ahead, now)
+        if rule is not None:
+            return rule
+        rule = rules.L3_ACCEPTABLE_ACK
+        if segment.end > segment.text and self.state in TAKING_TEXT:
+            rule = self._receive_text(segment, packet, ahead, now)
+        if flags & FIN and self.state is not State.CLOSED:
+            rule = self._receive_fin(segment, ahead, rule, now)
+        return rule
+
+    def _receive_in_syn_sent(self, segment: Segment, packet: memoryview, now: float) -> Rule:
+        """RFC 9293 3.10.7.3, in its order: acknowledgement, reset, SYN."""
+        flags = segment.flags
+        acknowledges = bool(flags & ACK)
+        if acknowledges and distance(segment.acknowledgment, self._highest) != 0:
+            return rules.L3_SYN_SENT  # a reset would tell a stranger that somebody is here
+        if flags & RST:
+            if acknowledges:
+                self._end(rules.S2_REFUSED, now)
+            return rules.L3_SYN_SENT
+        if not flags & SYN or not acknowledges:
+            return rules.L3_SYN_SENT
+        self._read_syn(segment, packet)
+        self._establish(segment, now)
+        self._owes_acknowledgment = True
+        return rules.L3_ESTABLISHED
+
+    def _check_sequence(self, segment: Segment, ahead: int, now: float) -> Rule | None:
+        """First (RFC 9293 3.10.7.4): does any of it lie in the window? L3_SEQUENCE if not."""
+        window = self._promised - self.receive_next
+        length = segment.length
+        if length == 0:
+            is_acceptable = ahead == 0 if window == 0 else 0 <= ahead < window
+        else:
+            is_acceptable = window > 0 and (0 <= ahead < window or 0 <= ahead + length - 1 < window)
+        if is_acceptable:
+            return None
+        if window == 0 and ahead == 0 and not segment.flags & (RST | SYN) and segment.flags & ACK:
+            # Only its acknowledgement is taken: there is no room for the rest.
+            self._receive_acknowledgment(segment, ahead, now)
+        if not segment.flags & RST and self.state is not State.CLOSED:
+            if self.state is State.TIME_WAIT and segment.flags & FIN:
+                self.due = now + 2 * SEGMENT_LIFETIME
+            self._acknowledge(now, rules.L3_SEQUENCE)
+        return rules.L3_SEQUENCE
+
+    def _receive_reset(self, ahead: int, now: float) -> Rule:
+        """Second: exactly the expected number, or a challenge (RFC 5961 3.2)."""
+        if ahead != 0:
+            self._challenge(now, rules.L3_CHALLENGE_RESET)
+            return rules.L3_CHALLENGE_RESET
+        self._end(rules.L3_RESET, now)
+        return rules.L3_RESET
+
+    def _receive_syn(self, now: float) -> Rule:
+        """Fourth: in SYN-RECEIVED the service listens as before; later it is challenged (RFC 5961 4.2)."""
+        if self.state is State.SYN_RECEIVED:
+            self._end(rules.L3_RETURN_TO_LISTEN, now)
+            return rules.L3_RETURN_TO_LISTEN
+        self._challenge(now, rules.L3_CHALLENGE_SYN)
+        return rules.L3_CHALLENGE_SYN
+
+    def _receive_acknowledgment(self, segment: Segment, ahead: int, now: float) -> Rule | None:
+        """Fifth: None if the rest of the segment is to be looked at."""
+        acknowledged = distance(segment.acknowledgment, self.unacknowledged)
+        in_flight = self._highest - self.unacknowledged
+        if self.state is State.SYN_RECEIVED:
+            if not 0 < acknowledged <= in_flight:
+                self.emit(RST, segment.acknowledgment, 0, 0, now, rules.L3_UNACCEPTABLE_ACK)
+                return rules.L3_UNACCEPTABLE_ACK
+            self._establish(segment, now)
+            return None
+        if not -self._largest_window <= acknowledged <= in_flight:
+            self._challenge(now, rules.L3_UNACCEPTABLE_ACK)
+            return rules.L3_UNACCEPTABLE_ACK
+        was_window = self._send_window
+        if acknowledged >= 0:
+            self._update_window(segment, ahead)
+        if acknowledged > 0:
+            self._take_acknowledgment(acknowledged, now)
+        elif acknowledged == 0 and in_flight and segment.length == 0 and self._send_window == was_window > 0:
+            self._receive_duplicate(now)
+        if was_window == 0 and self._send_window:
+            self._next = self.unacknowledged  # a probe's octet may not have been taken
+            self._probe_interval = 0.0
+        if self._send_window == 0:
+            self._unanswered_since = now  # a closed window that is told is an answer (RFC 9293 3.8.6.1)
+        return rules.L3_ACCEPTABLE_ACK if self.state is State.CLOSED else None
+
+    def _update_window(self, segment: Segment, ahead: int) -> None:
+        """RFC 9293 3.10.7.4 fifth: not by an old segment."""
+        sequence = self.receive_next + ahead
+        acknowledgment = self.unacknowledged + distance(segment.acknowledgment, self.unacknowledged)
+        if (sequence, acknowledgment) >= (self._window_sequence, self._window_acknowledgment):
+            self._send_window = segment.window << self._send_shift
+            self._largest_window = max(self._largest_window, self._send_window)
+            self._window_sequence, self._window_acknowledgment = sequence, acknowledgment
+
+    def _receive_text(self, segment: Segment, packet: memoryview, ahead: int, now: float) -> Rule:
+        """Seventh: what is new and lies in the window is taken, in order or kept for its turn."""
+        if segment.flags & URG:
+            self.changed(rules.L3_URGENT, now)  # it stays in line (RFC 6093 3)
+        start = segment.text - min(ahead, 0)
+        ahead = max(ahead, 0)
+        room = self._promised - self.receive_next - ahead
+        end = min(segment.end, start + room)
+        if start >= end:  # a FIN whose text is known already
+            self._owes_acknowledgment = True
+            return rules.L3_TEXT
+        if ahead > 0:
+            if self._hold(self.receive_next + ahead, self.receive_next + ahead + end - start):
+                self.place(packet, start, end, ahead)
+            self._acknowledge(now, rules.L3_OUT_OF_ORDER)
+            return rules.L3_OUT_OF_ORDER
+        self.place(packet, start, end, 0)
+        before = self.receive_next
+        self._owes_acknowledgment = True
+        self.receive_next = self._after_spans(before + end - start)
+        self.deliver(self.receive_next - before, now)
+        return rules.L3_TEXT
+
+    def _receive_fin(self, segment: Segment, ahead: int, rule: Rule, now: float) -> Rule:
+        """Eighth: a FIN counts in its turn."""
+        at = self.receive_next + distance(segment.sequence + segment.end - segment.text, self.receive_next)
+        if at >= self.receive_next and at < self._promised:
+            self._fin_received_at = at
+        return self._reach_fin(now) or rule
+
+    def _reach_fin(self, now: float) -> Rule | None:
+        if self._fin_received_at != self.receive_next or self.state not in ON_FIN:
+            return None
+        self._fin_received_at = None
+        self._spans.clear()
+        self.receive_next += 1
+        self._promised = max(self._promised, self.receive_next)
+        self._owes_acknowledgment = True
+        self.state = ON_FIN[self.state]
+        if self.state is State.TIME_WAIT:
+            self.due = now + 2 * SEGMENT_LIFETIME  # l3-time-wait
+        self.delivered_all(now)
+        return rules.L3_FIN
+
+    def _hold(self, start: int, end: int) -> bool:
+        """Remember text beyond the gap. False if there are too many pieces already."""
+        spans = [span for span in self._spans if span[1] < start or span[0] > end]
+        for span in self._spans:
+            if span[1] >= start and span[0] <= end:
+                start, end = min(start, span[0]), max(end, span[1])
+        if len(spans) >= MOST_SPANS:
+            return False
+        spans.append((start, end))
+        spans.sort()
+        self._spans = spans
+        return True
+
+    def _after_spans(self, reached: int) -> int:
+        """What is expected next, now that all is there up to ``reached``."""
+        while self._spans and self._spans[0][0] <= reached:
+            reached = max(reached, self._spans.pop(0)[1])
+        return reached
+
+    # ── acknowledgements of ours ──────────────────────────────────────────────────────────────────────────────────
+
+    def _take_acknowledgment(self, acknowledged: int, now: float) -> None:
+        """``acknowledged`` octets of ours have arrived (RFC 9293 3.10.7.4 fifth; RFC 6298 5.2, 5.3)."""
+        text = min(acknowledged, self.pending())
+        self.unacknowledged += acknowledged
+        self.release(text)
+        self._next = max(self._next, self.unacknowledged)
+        if self._timed is not None and self.unacknowledged >= self._timed[0]:
+            self._measure(now - self._timed[1])
+            self._timed = None
+        self._backoffs = 0
+        self._grow(acknowledged, now)
+        has_flight = self._highest > self.unacknowledged
+        self.due = now + self._timeout if has_flight else NEVER
+        self._unanswered_since = now if has_flight else NEVER
+        if self._has_sent_fin and not has_flight and self.state in ON_FIN_ACKNOWLEDGED:
+            self.state = ON_FIN_ACKNOWLEDGED[self.state]
+            if self.state is State.TIME_WAIT:
+                self.due = now + 2 * SEGMENT_LIFETIME
+            if self.state is State.CLOSED:
+                self._end(rules.L3_CLOSE, now)
+
+    def _grow(self, acknowledged: int, now: float) -> None:
+        """RFC 5681 3.1 slow start and congestion avoidance; RFC 6582 3.2 while recovering."""
+        size = self.segment_size
+        self._duplicates = 0
+        if self._is_recovering:
+            if self.unacknowledged >= self._recover:
+                self._is_recovering = False
+                self._congestion_window = self._threshold
+            else:
+                self._congestion_window = max(self._congestion_window - acknowledged, 0) + size
+                self._send_again(now, rules.L3_FAST_RETRANSMIT)
+        elif self._congestion_window < self._threshold:
+            self._congestion_window += min(acknowledged, size)
+        else:
+            self._congestion_window += max(size * size // self._congestion_window, 1)
+
+    def _receive_duplicate(self, now: float) -> None:
+        """RFC 5681 3.2: the third of the same has the missing segment sent again at once."""
+        self._duplicates += 1
+        size = self.segment_size
+        if self._is_recovering:
+            self._congestion_window += size
+        elif self._duplicates == DUPLICATES and self.unacknowledged >= self._recover:
+            self._threshold = max((self._highest - self.unacknowledged) // 2, 2 * size)
+            self._recover = self._highest
+            self._is_recovering = True
+            self._send_again(now, rules.L3_FAST_RETRANSMIT)
+            self._congestion_window = self._threshold + DUPLICATES * size
+
+    def _measure(self, seconds: float) -> None:
+        """RFC 6298 2.2, 2.3: what a round trip took."""
+        if self._smoothed < 0:
+            self._smoothed, self._variation = seconds, seconds / 2
+        else:
+            self._variation = 0.75 * self._variation + 0.25 * abs(self._smoothed - seconds)
+            self._smoothed = 0.875 * self._smoothed + 0.125 * seconds
+        timeout = self._smoothed + max(GRANULARITY, 4 * self._variation)
+        self._timeout = min(max(timeout, SMALLEST_TIMEOUT), LARGEST_TIMEOUT)
+
+    # ── send ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def output(self, now: float) -> None:
+        """Send what both windows allow; then the acknowledgement, if it is still owed."""
+        if self.state in SENDING:
+            self._send_text(now)
+        if self._owes_acknowledgment and self.state is not State.CLOSED:
+            self._acknowledge(now, rules.L3_TEXT)
+
+    def tell_window(self, now: float) -> None:
+        """A window that opened by a segment or half of its buffer is told (RFC 9293 3.8.6.2.2)."""
+        window = self.window()
+        told = self._promised - self.receive_next
+        if self.state in TAKING_TEXT and told < window and window - told >= min(self.segment_size, window // 2):
+            self._acknowledge(now, rules.L3_WINDOW_UPDATE)
+
+    def _send_text(self, now: float) -> None:
+        end = self.unacknowledged + self.pending()
+        if self._next == self._highest == self.unacknowledged and now - self._sent_at > self._timeout:
+            self._congestion_window = min(self._congestion_window, self._initial_window())  # RFC 5681 4.1
+        limited = self._duplicates * self.segment_size if 0 < self._duplicates < DUPLICATES else 0  # RFC 3042
+        limit = self.unacknowledged + min(self._send_window, self._congestion_window + limited)
+        while self._next < end or (self._is_closing and self._next == end):
+            length = min(self.segment_size, end - self._next)
+            if self._next + length > limit:
+                # RFC 9293 3.8.6.2.1: less than a segment only if that is half of what the peer ever had room for
+                length = limit - self._next
+                if length <= 0 or length < self._largest_window // 2:
+                    break
+            if not self._send_piece(length, end, now, rules.L3_TEXT):
+                break
+        if end > self.unacknowledged and self._highest == self.unacknowledged and self.due == NEVER:
+            self._probe_interval = self._timeout
+            self.due = now + self._probe_interval  # l3-probe: nothing may be sent, and nobody would tell us
+
+    def _send_piece(self, length: int, end: int, now: float, because: Rule) -> bool:
+        """One segment from ``_next`` on."""
+        sequence = self._next
+        stop = sequence + length
+        flags = ACK
+        if length and stop == end:
+            flags |= PSH
+        if self._is_closing and stop == end:
+            flags |= FIN
+            because = rules.L3_CLOSE
+        if not self.emit(flags, sequence, sequence - self.unacknowledged, length, now, because):
+            return False
+        self._owes_acknowledgment = False
+        self._sent_at = now
+        self._next = stop
+        if flags & FIN:
+            self._has_sent_fin = True
+            self._next += 1
+        if self._next > self._highest:
+            if self._timed is None and sequence >= self._highest:
+                self._timed = self._next, now
+            if self._highest == self.unacknowledged:
+                self._unanswered_since = now
+                self.due = now + self._timeout
+            self._highest = self._next
+        return True
+
+    def _send_again(self, now: float, because: Rule) -> None:
+        """The first segment that is not acknowledged, once more."""
+        self._timed = None  # RFC 6298 3: Karn's rule
+        reached = self._next
+        self._next = self.unacknowledged
+        end = self.unacknowledged + self.pending()
+        self._send_piece(min(self.segment_size, end - self._next), end, now, because)
+        self._next = max(self._next, reached)
+
+    def _acknowledge(self, now: float, because: Rule) -> None:
+        self._owes_acknowledgment = False
+        self.emit(ACK, self._highest, 0, 0, now, because)
+
+    def _challenge(self, now: float, because: Rule) -> None:
+        """An acknowledgement that an attacker gains nothing by, and not too many of them (RFC 5961 3.2, 7)."""
+        while self._challenges and self._challenges[0] <= now - CHALLENGE_INTERVAL:
+            self._challenges.popleft()
+        if len(self._challenges) >= CHALLENGES:
+            self.changed(rules.L3_CHALLENGE_LIMIT, now)
+            return
+        self._challenges.append(now)
+        self._acknowledge(now, because)
+
+    # ── opening and the end ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, initial: int) -> None:
+        self.unacknowledged = self._next = self._recover = initial
+        self._highest = initial
+
+    def _read_syn(self, segment: Segment, packet: memoryview) -> None:
+        """What a SYN says: its number, its window, its options."""
+        self.receive_next = self._promised = segment.sequence + 1
+        size, shift = read_options(packet, segment.options, segment.text)
+        if size is None:
+            size = DEFAULT_SEGMENT
+        self.segment_size = max(min(self.segment_size, size), SMALLEST_SEGMENT)
+        self._is_scaled = self._is_scaled and shift is not None
+        self._send_shift = shift if shift is not None and self._is_scaled else 0
+        self._send_window = self._largest_window = segment.window  # never scaled in a SYN (RFC 7323 2.2)
+        self._window_sequence = segment.sequence
+
+    def _send_syn(self, now: float, because: Rule) -> None:
+        flags = SYN if self.state is State.SYN_SENT else SYN | ACK
+        self.emit(flags, self.unacknowledged, 0, 0, now, because)
+        if self._backoffs == 0:
+            self._timed = self.unacknowledged + 1, now
+            self._unanswered_since = now
+        self._next = self._highest = self.unacknowledged + 1
+        self.due = now + self._timeout
+
+    def _establish(self, segment: Segment, now: float) -> None:
+        """The handshake is complete (L3_ESTABLISHED)."""
+        had_to_repeat = self._backoffs > 0
+        if self.state is State.SYN_RECEIVED:
+            self._send_window = segment.window << self._send_shift
+            self._largest_window = max(self._largest_window, self._send_window)
+            self._window_sequence = self.receive_next
+        self.state = State.ESTABLISHED
+        self._window_acknowledgment = self.unacknowledged = self._next = self._highest
+        if self._timed is not None:
+            self._measure(now - self._timed[1])
+            self._timed = None
+        self._backoffs = 0
+        self._congestion_window = self._initial_window()
+        if had_to_repeat:
+            self._timeout = TIMEOUT_AFTER_LOST_SYN  # RFC 6298 5.7
+            self._congestion_window = self.segment_size  # RFC 5681 3.1
+        self.due = NEVER
+        self._unanswered_since = NEVER
+        self._sent_at = now
+        self.changed(rules.L3_ESTABLISHED, now)
+
+    def _initial_window(self) -> int:
+        """RFC 5681 3.1: two to four segments."""
+        size = self.segment_size
+        return size * (2 if size > 2190 else 3 if size > 1095 else 4)
+
+    def _end(self, rule: Rule, now: float) -> None:
+        self.state = State.CLOSED
+        self.due = NEVER
+        self.changed(rule, now)
+
+    # ── tick ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def tick(self, now: float) -> None:
+        """The timer has run out: repeat, probe, or give up (RFC 6298 5.4 to 5.6)."""
+        if self.state is State.TIME_WAIT:
+            return self._end(rules.L3_TIME_WAIT, now)
+        is_probe = self._send_window == 0 and self.state not in BEFORE
+        longest = GIVE_UP_SYN_AFTER if self.state in BEFORE else GIVE_UP_AFTER
+        if self._highest > self.unacknowledged and now - self._unanswered_since >= longest:
+            return self._end(rules.L3_GIVE_UP, now)
+        if is_probe or self._highest == self.unacknowledged:
+            return self._probe(now)
+        self._backoffs += 1
+        self._timeout = min(2 * self._timeout, LARGEST_TIMEOUT)
+        self._timed = None
+        if self.state in BEFORE:
+            self._send_syn(now, rules.L3_RETRANSMIT)
+        else:
+            self._lose_segment(now)
+        self.due = now + self._timeout
+        return None
+
+    def _lose_segment(self, now: float) -> None:
+        """RFC 5681 3.1: the window falls to one segment, and all that is in flight is sent anew from the first on."""
+        size = self.segment_size
+        if self._backoffs == 1:
+            self._threshold = max((self._highest - self.unacknowledged) // 2, 2 * size)
+        self._congestion_window = size
+        self._duplicates = 0
+        self._is_recovering = False
+        self._recover = self._highest
+        self._next = self.unacknowledged
+        end = self.unacknowledged + self.pending()
+        self._send_piece(min(size, end - self._next), end, now, rules.L3_RETRANSMIT)
+
+    def _probe(self, now: float) -> None:
+        """One octet into a window that is closed, or what fits into one that is too small (L3_PROBE)."""
+        end = self.unacknowledged + self.pending()
+        self._next = self.unacknowledged
+        length = min(max(self._send_window, 1), self.segment_size, end - self._next)
+        self._probe_interval = min(2 * (self._probe_interval or self._timeout), LARGEST_TIMEOUT)
+        self._timed = None
+        self._send_piece(length, end, now, rules.L3_PROBE)
+        self._timed = None
+        self.due = now + self._probe_interval
