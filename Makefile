@@ -5,7 +5,7 @@ GATEWAY ?= reference
 SECONDS ?= 60
 BIN := .venv/bin
 
-.PHONY: demo test lint check fuzz lab bench docs coverage pypy clean help
+.PHONY: demo test lint check fuzz lab bench docs mutation coverage pypy clean help
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -37,6 +37,10 @@ bench: .venv/run ## what a packet costs: both gateways and the bare cipher side 
 docs: .venv/all ## the Sphinx pages in docs/_build/html, warnings as errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+mutation: .venv/run ## small changes of the reference, the vectors alone to notice them (half an hour; SAMPLE=200: minutes)
+	$(BIN)/pip install --quiet --editable '.[mutation]'
+	$(BIN)/glassgate mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 coverage: .venv/all ## line and branch coverage of the reference gateway
 	$(BIN)/python -m pytest -q --cov=glassgate.reference --cov-branch --cov-report=term-missing reference

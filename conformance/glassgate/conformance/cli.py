@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "fuzz": ("glassgate.conformance.fuzz.command:fuzz", "Find inputs on which two gateways part."),
     "bench": ("glassgate.conformance.bench.command:bench", "What a packet costs, gateways side by side."),
     "zoo": ("glassgate.conformance.zoo.command:zoo", "Set real bugs of real gateways free, and catch them."),
+    "mutants": ("glassgate.conformance.mutants.command:mutants", "Small changes of the reference, all to be noticed."),
     "version": ("glassgate.conformance.version_command:version", "Tell the versions of this program and its gateways."),
 }
 """Each command: the module and the click command in it, and a line of help."""

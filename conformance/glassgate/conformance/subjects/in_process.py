@@ -49,7 +49,7 @@ _PORTS = {Port.INTERNAL: VectorPort.INTERNAL, Port.EXTERNAL: VectorPort.EXTERNAL
 class InProcess:
     """Drives an implementation. ``limit`` is the number of seconds that one call may take."""
 
-    passes = (PLAIN, ODD_VIEWS)
+    passes: tuple[str, ...] = (PLAIN, ODD_VIEWS)
 
     def __init__(self, implementation: Implementation, limit: float = DEFAULT_LIMIT) -> None:
         self._implementation = implementation
