@@ -287,8 +287,10 @@ def test_sigusr1_makes_a_new_connection_and_sigusr2_tells(
         terminate()
 
     after(lambda: server.connections == 2 and server.fake.dynamic_wrapping is not None, tell_and_end)
+    caplog.set_level(logging.WARNING, "glassgate.reference")
     assert driver.run() == 0
     assert server.connections == 2
+    assert "connection: restarted by a signal" in caplog.text
     assert f"flow: tcp to 127.0.0.1:{server.port}, connected" in caplog.text
     assert "s27-control: Control packets" in caplog.text
 
@@ -322,6 +324,25 @@ def test_a_connection_that_the_server_closes_is_made_again(server: Server, make_
     after(lambda: server.connections == 2 and server.fake.dynamic_wrapping is not None, terminate)
     assert driver.run() == 0
     assert server.connections == 2
+
+
+def test_a_server_that_closes_too_soon_is_told_about_however_quiet_the_log(
+    server: Server, make_driver: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "glassgate.reference")  # --quiet
+    server.fake.take = lambda packet, now: []  # deaf
+    driver, _ = make_driver(f"remote 127.0.0.1 {server.port} tcp")
+
+    def close() -> None:
+        assert server.link is not None
+        server.link.shutdown(socket.SHUT_RDWR)
+
+    after(lambda: server.link is not None, close)
+    after(lambda: "s2-handshake-failed" in caplog.text, terminate)
+    assert driver.run() == 0
+    (told,) = [record for record in caplog.records if "s2-handshake-failed" in record.getMessage()]
+    assert told.levelno == logging.WARNING
+    assert "the server closed the connection: it never answered: wrong tls-crypt or tls-auth key" in told.getMessage()
 
 
 def test_leaving_without_a_connection_is_immediate(make_driver: Any) -> None:

@@ -257,6 +257,22 @@ def test_broken_tls_ends_the_attempt_and_tells_the_server_by_an_alert(make_world
     assert isinstance(world.outputs[-2][1], SendPacket), "the alert"
 
 
+def test_how_far_it_came_tells_where_to_look(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.lose = lambda packet: True
+    world.start()
+    assert "wrong tls-crypt or tls-auth key" in str(world.client.look_at)
+    world.lose = lambda packet: packet[0] >> 3 == Opcode.P_CONTROL_V1
+    world.wait(5.0)
+    assert "during the TLS handshake" in str(world.client.look_at)
+    world.server.greets = []
+    world.lose = lambda packet: False
+    world.wait(20.0)
+    assert "after the TLS handshake" in str(world.client.look_at)
+    world.say(PUSH)
+    assert world.client.look_at is None
+
+
 @pytest.mark.parametrize(("days", "reason"), [(20, "it has expired"), (-2, "it is not valid yet")])
 def test_certificates_are_held_against_a_time_that_may_be_given(days: int, reason: str, make_world: MakeWorld) -> None:
     from dataclasses import replace

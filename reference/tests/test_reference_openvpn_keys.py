@@ -159,6 +159,11 @@ def test_iv_proto_promises_what_this_client_does() -> None:
     assert key_exchange.IV_PROTO == 926  # PROTOCOL.md 7.2
 
 
+def test_a_client_that_exports_no_keys_promises_nothing_that_is_made_of_them() -> None:
+    without = key_exchange.peer_info(tuple(Cipher), 1600, "0.1", (), exports_keys=False)
+    assert f"IV_PROTO={926 - (1 << 3) - (1 << 9)}" in without.splitlines()  # PROTOCOL.md 7.2: bits 3 and 9
+
+
 def test_peer_info_has_a_line_for_each_ability() -> None:
     text = key_exchange.peer_info(tuple(Cipher), 1600, "0.1", (("UV_SITE", "here"),))
     assert text.splitlines() == [

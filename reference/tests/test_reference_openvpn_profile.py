@@ -395,3 +395,22 @@ def test_any_file_is_read_or_refused_in_one_line(lines: list[tuple[str, str]]) -
     text = "\n".join(f"{name} {value}" for name, value in lines)
     with pytest.raises(ProfileError):
         Profile.parse(text, "a.ovpn")
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [(0, []), (400, ["has expired on"]), (-400, ["is not valid before"])],
+)
+def test_a_certificate_that_counts_for_nothing_is_warned_of(days: int, told: list[str], parse: Any) -> None:
+    warnings = parse().warnings(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
+    assert len(warnings) == len(told)
+    for warning, words_ in zip(warnings, told, strict=True):
+        assert f"ovpn: cert: this client's certificate {words_}" in warning
+
+
+def test_the_exporter_may_be_kept_quiet_about(parse: Any) -> None:
+    assert parse().exports_keys
+    assert parse("setenv GLASSGATE_KEY_DERIVATION tls-ekm").exports_keys
+    assert not parse("setenv GLASSGATE_KEY_DERIVATION prf").exports_keys
+    with pytest.raises(ProfileError, match="'hkdf'"):
+        parse("setenv GLASSGATE_KEY_DERIVATION hkdf")

@@ -135,7 +135,29 @@ def test_news_that_does_not_fit_the_state_changes_nothing() -> None:
 
 def test_every_state_but_waiting_ends_in_waiting() -> None:
     ends = {(state.__name__, event) for (state, event), to in TRANSITIONS.items() if to.__name__ == "Waiting"}
-    assert ends == {("Opening", Event.CLOSED), ("Connected", Event.CLOSED), ("Connected", Event.LOST)}
+    assert ends == {(state, event) for state in ("Opening", "Connected") for event in (Event.CLOSED, Event.LOST)}
+
+
+def test_a_restart_gives_up_the_flow_and_makes_another() -> None:
+    tunnel, client, _ = connected(*KEYS)
+    assert said(tunnel.restart(5.0)) == ["CloseFlow s3-reset-lost-flow", "s3-reset-lost-flow"]
+    assert said(tunnel.restart(5.5)) == [], "there is nothing to give up"
+    assert said(tunnel.tick(6.0)) == ["OpenFlow s2-retry"]
+    assert said(tunnel.restart(6.5)) == ["CloseFlow s3-reset-lost-flow", "s3-reset-lost-flow"], "while it is opened"
+    assert tunnel.deadline == 8.5
+    assert client.heard == ["start 0"]
+
+
+def test_a_server_that_closes_before_the_tunnel_is_up_has_a_reason() -> None:
+    tunnel, client, _ = connected()
+    client.look_at = "its log says why"
+    told, lost = tunnel.closed(2.0)
+    assert isinstance(told, Note)
+    assert (told.rule, told.detail["reason"]) == (
+        rules.S2_HANDSHAKE_FAILED,
+        "the server closed the connection: its log says why",
+    )
+    assert said([lost]) == ["s4-flow-lost"]
 
 
 # ── records ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,6 +261,7 @@ class ScriptedClient:
     outputs: list[ClientOutput] = field(default_factory=list)
     deadline: float | None = None
     heard: list[str] = field(default_factory=list)
+    look_at: str | None = None
 
     def _say(self, heard: str) -> list[ClientOutput]:
         self.heard.append(heard)
@@ -421,7 +444,7 @@ def test_connect_retry_max_ends_the_attempts_when_every_remote_has_had_its_own()
 
 def test_a_pushed_network_that_overlaps_the_internal_one_is_refused() -> None:
     tunnel, _, steps = connected(replace(CONFIGURED, address=IPv4Interface("10.38.0.2/16")), UseKey(1))
-    assert steps == ["s2-flow-opened", "CloseFlow s1-prefixes-apart", "s3-reset-lost-flow"]
+    assert steps == ["s2-flow-opened", "s1-prefixes-apart", "CloseFlow s1-prefixes-apart", "s3-reset-lost-flow"]
     assert tunnel.address is None
 
 

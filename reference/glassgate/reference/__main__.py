@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -76,6 +77,8 @@ def main(
         raise Unusable(str(error)) from None
     for report in profile.reports:
         logging.getLogger("glassgate.reference").info("%s", report)
+    for warning in profile.warnings(datetime.now(UTC)):
+        logging.getLogger("glassgate.reference").warning("%s", warning)
     ports: dict[Port, PacketSocket] = {}
     for port, interface in interfaces.items():
         ports[port] = _open(port, interface)

@@ -61,6 +61,20 @@ FAREWELL = 1.5
 
 TUNNEL_LIFE = frozenset(("S1", "S2", "S4", "S24", "S26"))
 """Changes of state that a log shows by default are those of these requirements; the rest comes with every packet."""
+TROUBLE = frozenset((
+    rules.S1_PREFIXES_APART,
+    rules.S2_HANDSHAKE_FAILED,
+    rules.S2_REFUSED,
+    rules.S2_ROUTER_SILENT,
+    rules.S2_UNANSWERED,
+    rules.S3_RESET_LOST_FLOW,
+    rules.S4_FLOW_LOST,
+    rules.S4_IDLE,
+    rules.S4_PEER_ENDS,
+    rules.S7_CONFLICT,
+    rules.S26_PING_RESTART,
+))  # fmt: skip
+"""These are somebody's trouble: ``--quiet`` does not hide them."""
 
 log = logging.getLogger("glassgate.reference")
 
@@ -263,10 +277,8 @@ class Driver:
 
     def restart(self) -> None:
         """Give the connection up and make another (SIGUSR1)."""
-        if Port.EXTERNAL in self._ports:
-            log.warning("the connection is the gateway's own: it cannot be restarted from outside")
-        elif self._flow is not None:
-            self._lost("restarted by a signal")
+        log.warning("connection: restarted by a signal")
+        self._obey(self._gateway.restart(self._clock()))
 
     @property
     def status(self) -> dict[str, object]:
@@ -466,11 +478,17 @@ class Driver:
             self.counters[note.rule.slug] += 1
             log.debug("%s by %s %s", note.kind, note.rule, _told(note))
             return
-        is_of_tunnel = note.rule.requirement in TUNNEL_LIFE or note.rule is rules.S7_CONFLICT
-        log.log(logging.INFO if is_of_tunnel else logging.DEBUG, "%s %s", note.rule, _told(note))
+        log.log(_level(note), "%s %s", note.rule, _told(note))
         if note.detail.get("will_retry") is False:
             was_to_end = note.rule is rules.S4_LEAVE
             self._failure = "" if was_to_end else str(note.detail.get("reason", note.rule.sentence))
+
+
+def _level(note: Note) -> int:
+    """How loud a change of state is told."""
+    if note.rule in TROUBLE:
+        return logging.WARNING
+    return logging.INFO if note.rule.requirement in TUNNEL_LIFE else logging.DEBUG
 
 
 def _told(note: Note) -> str:

@@ -129,6 +129,10 @@ class ReferenceGateway:
             return effects
         return effects + self._at_the_door(self._outside(self._external.close(now), now))
 
+    def restart(self, now: float) -> list[Effect]:
+        """Give the connection up and make another (S3)."""
+        return self._at_the_door(self._through_the_tunnel(self._tunnel.restart(now), now))
+
     @property
     def remote(self) -> int:
         """Which of the OpenVPN configuration's remotes the flow is to be opened to."""

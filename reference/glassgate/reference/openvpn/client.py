@@ -370,6 +370,18 @@ class Client:
             return None
         return min((due for due, _ in self._appointments(self._session)), default=None)
 
+    @property
+    def look_at(self) -> str | None:
+        """Where to look if the server now closes the connection without a word; None once the tunnel is up."""
+        session = self._session
+        if session is None or session.configured is not None:
+            return None
+        if not session.peer_session_id:
+            return "it never answered: wrong tls-crypt or tls-auth key, or no OpenVPN server"
+        if session.current.state in (State.PRE_START, State.START):
+            return "during the TLS handshake: it may refuse this client's certificate; its log says why"
+        return "after the TLS handshake: it may refuse this client's certificate or password; its log says why"
+
     # ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _end(self, failed: Failed) -> list[ClientOutput]:
@@ -428,7 +440,11 @@ class Client:
             ),
             credentials=self._token or profile.credentials,
             peer_info=key_exchange.peer_info(
-                profile.data_ciphers, self._largest_mtu, implementation.version, profile.peer_info
+                profile.data_ciphers,
+                self._largest_mtu,
+                implementation.version,
+                profile.peer_info,
+                exports_keys=profile.exports_keys,
             ),
         )
 

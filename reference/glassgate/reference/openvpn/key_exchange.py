@@ -142,7 +142,19 @@ def options_string(*, proto: str, mtu: int, wrap_is_tls_auth: bool, key_directio
     return ",".join((*parts, "key-method 2", "tls-client"))
 
 
-def peer_info(ciphers: tuple[Cipher, ...], largest_mtu: int, version: str, extra: tuple[tuple[str, str], ...]) -> str:
+def abilities(*, exports_keys: bool) -> int:
+    """``IV_PROTO``. A client that exports no keying material has neither of the keys that are made of it."""
+    return IV_PROTO if exports_keys else IV_PROTO & ~(IV_PROTO_TLS_KEY_EXPORT | IV_PROTO_DYN_TLS_CRYPT)
+
+
+def peer_info(
+    ciphers: tuple[Cipher, ...],
+    largest_mtu: int,
+    version: str,
+    extra: tuple[tuple[str, str], ...],
+    *,
+    exports_keys: bool = True,
+) -> str:
     """What this client is and can do, a line each (ssl.c push_peer_info)."""
     both_gcm = {Cipher.AES_128_GCM, Cipher.AES_256_GCM} <= set(ciphers)
     lines = [
@@ -152,7 +164,7 @@ def peer_info(ciphers: tuple[Cipher, ...], largest_mtu: int, version: str, extra
         f"IV_MTU={largest_mtu}",
         *(["IV_NCP=2"] if both_gcm else []),
         f"IV_CIPHERS={':'.join(ciphers)}",
-        f"IV_PROTO={IV_PROTO}",
+        f"IV_PROTO={abilities(exports_keys=exports_keys)}",
         *(f"{name}={value}" for name, value in extra),
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -17,6 +17,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from ipaddress import IPv4Address
 from typing import Literal, NoReturn
 
@@ -35,7 +36,7 @@ from glassgate.reference.openvpn.key_files import (
     static_key,
     unpack_pkcs12,
 )
-from glassgate.reference.openvpn.tls import NameCheck, TlsSettings
+from glassgate.reference.openvpn.tls import NameCheck, TlsSettings, validity_problem
 from glassgate.reference.openvpn.wrapping import Wrap, WrapPlain, WrapTlsAuth, WrapTlsCrypt
 
 DEFAULT_PORT = 1194
@@ -88,6 +89,8 @@ class Profile:
     retry_authentication: bool = False
     """``auth-retry nointeract``: come back after AUTH_FAILED."""
     peer_info: tuple[tuple[str, str], ...] = ()
+    exports_keys: bool = True
+    """Whether to tell the server that data keys may come from TLS (``tls-ekm``); else they come from the PRF."""
     mtu: int = DEFAULT_MTU
     mssfix: Mssfix | None = None
     topology: str = "net30"
@@ -138,6 +141,12 @@ class Profile:
         for directive in read_directives(text, name, read):
             draft.take(directive)
         return draft.finish()
+
+    def warnings(self, at: datetime) -> list[str]:
+        """What is wrong with it at a time. A certificate may be renewed while this runs: it is told, not refused."""
+        certificate = self.tls.certificate
+        problem = None if certificate is None else validity_problem(certificate, at)
+        return [] if problem is None else [f"{self.name}: cert: this client's certificate {problem}"]
 
     def ignores(self, option: str) -> bool:
         """Whether ``pull-filter`` takes a pushed option away; the first that fits decides (apply_pull_filter).
@@ -468,7 +477,11 @@ def _pull_filter(draft: _Draft, directive: Directive) -> None:
 
 
 def _setenv(draft: _Draft, directive: Directive) -> None:
-    """``setenv opt X``: X, if it is known. ``UV_…`` and ``IV_…`` are for the server, the rest for scripts."""
+    """``setenv opt X``: X, if it is known. ``UV_…`` and ``IV_…`` are for the server, the rest for scripts.
+
+    One name is our own, for OpenVPN has no directive for it: ``GLASSGATE_KEY_DERIVATION`` with ``prf`` keeps quiet
+    about the TLS exporter, so that any server makes its data keys as those before 2.6 did (PROTOCOL 8.2).
+    """
     name = directive.value(0)
     if name == "opt":
         inner = replace(directive, name=directive.value(1), values=directive.values[2:])
@@ -479,6 +492,8 @@ def _setenv(draft: _Draft, directive: Directive) -> None:
             draft.report(inner, "ignored: unknown, and the file says that it may be")
     elif name == "CLIENT_CERT" and directive.values[1:] == ("0",):
         draft.last["setenv CLIENT_CERT 0"] = directive
+    elif name == "GLASSGATE_KEY_DERIVATION":
+        draft.fields["exports_keys"] = directive.choice(1, ("tls-ekm", "prf")) == "tls-ekm"
     elif name.startswith(("UV_", "IV_GUI_VER", "IV_SSO")):
         draft.peer_info.append((name, directive.value(1)))
     else:

@@ -291,6 +291,15 @@ def _is_for_servers(certificate: x509.Certificate) -> bool:
     return ExtendedKeyUsageOID.SERVER_AUTH in usage.value
 
 
+def validity_problem(certificate: x509.Certificate, at: datetime) -> str | None:
+    """Why a certificate counts for nothing at a time; None if it does (ssl_openssl.c tls_ctx_check_cert_time)."""
+    if at < certificate.not_valid_before_utc:
+        return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC"
+    if at > certificate.not_valid_after_utc:
+        return f"has expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+    return None
+
+
 # OpenSSL's short names (objects.txt), for X509_NAME_print_ex as the stock program calls it.
 _SHORT_NAMES = {
     NameOID.COMMON_NAME: "CN",

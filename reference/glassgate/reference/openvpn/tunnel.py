@@ -7,7 +7,7 @@ process_incoming_link, ssl.c tls_pre_decrypt; PROTOCOL.md 2, 12, 15, 16.
 
     Waiting ──due──► Opening ──opened──► Connected ──closed · lost──► Waiting, each time for twice as long
        ▲                │
-       └────closed──────┘                Connected without a key in use is a tunnel that is down
+       └─closed · lost──┘                Connected without a key in use is a tunnel that is down
 
 A record goes the same way each time: its opcode is read, its key is found, it is authenticated, its packet id is
 checked for replay, and only then is it acted on. Over TCP what fails there cannot be loss on the way, so the flow is
@@ -105,6 +105,7 @@ TRANSITIONS: Mapping[tuple[type[State], Event], type[State]] = {
     (Waiting, Event.DUE): Opening,
     (Opening, Event.OPENED): Connected,
     (Opening, Event.CLOSED): Waiting,
+    (Opening, Event.LOST): Waiting,
     (Connected, Event.CLOSED): Waiting,
     (Connected, Event.LOST): Waiting,
 }
@@ -197,6 +198,9 @@ class OpenVpnTunnel:
             return
         if isinstance(self._state, Opening):
             self._next_remote()
+        look_at = self._client.look_at if self._client and isinstance(self._state, Connected) else None
+        if look_at is not None:
+            yield changed(rules.S2_HANDSHAKE_FAILED, reason=f"the server closed the connection: {look_at}")
         yield from self._down(Event.CLOSED, rules.S4_FLOW_LOST, now)
 
     def receive(self, octets: bytes, now: float) -> Iterator[Step]:
@@ -234,6 +238,11 @@ class OpenVpnTunnel:
         """Leave politely. The flow may be closed after it."""
         if isinstance(self._state, Connected) and self._client is not None:
             yield from self._obey(self._client.stop(now), now)
+
+    def restart(self, now: float) -> Iterator[Step]:
+        """Give the flow up, whatever its state, and make another."""
+        if not isinstance(self._state, Waiting):
+            yield from self._lose(rules.S3_RESET_LOST_FLOW, now)
 
     # ── the flow ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -388,6 +397,7 @@ class OpenVpnTunnel:
     def _configure(self, pushed: Configured, now: float) -> Iterator[Step]:
         """Take what the server pushed, if it goes together with the internal network (S1, S4)."""
         if pushed.address.network.overlaps(self._inside):
+            yield changed(rules.S1_PREFIXES_APART, pushed=pushed.address.network, internal=self._inside)
             yield from self._lose(rules.S1_PREFIXES_APART, now)
             return
         self.address, self.mtu, self.mssfix = pushed.address, pushed.mtu, pushed.mssfix
