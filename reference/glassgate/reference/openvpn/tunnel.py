@@ -397,7 +397,7 @@ class OpenVpnTunnel:
     def _configure(self, pushed: Configured, now: float) -> Iterator[Step]:
         """Take what the server pushed, if it goes together with the internal network (S1, S4)."""
         if pushed.address.network.overlaps(self._inside):
-            yield changed(rules.S1_PREFIXES_APART, pushed=pushed.address.network, internal=self._inside)
+            yield changed(rules.S1_PREFIXES_APART, pushed=pushed.address, internal=str(self._inside))
             yield from self._lose(rules.S1_PREFIXES_APART, now)
             return
         self.address, self.mtu, self.mssfix = pushed.address, pushed.mtu, pushed.mssfix
