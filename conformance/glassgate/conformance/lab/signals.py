@@ -32,9 +32,21 @@ def interruptible(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Within it those signals wait, for us and for what we start: an impatient second Ctrl-C does no harm."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGALRM})
+    """Within it those signals wait, for us and for what we start: an impatient second Ctrl-C does no harm.
+
+    Blocking them is for what we start, which inherits it. For us it is not enough: a signal to the process is taken by
+    any thread that does not block it (a progress display has one), and Python then runs the handler here. So the
+    handlers only remember, and the first signal comes again at the end.
+    """
+    waiting: list[int] = []
+    held = (*ENDING, signal.SIGALRM)
+    before = {number: signal.signal(number, lambda number, _frame: waiting.append(number)) for number in held}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, held)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for first in waiting[:1]:
+            signal.raise_signal(first)
