@@ -57,8 +57,7 @@ def test_it_waits_too_when_another_thread_takes_it() -> None:
 
 def test_of_two_signals_the_first_is_told() -> None:
     with pytest.raises(Interrupted) as caught, interruptible(60), undisturbed():
-        signal_and_wait(signal.SIGHUP)
-        signal_and_wait(signal.SIGTERM)
+        signal_and_wait(signal.SIGHUP, signal.SIGTERM)
 
     assert caught.value.reason == "SIGHUP"
 
@@ -85,9 +84,10 @@ def what_was_done_when_a_signal_came() -> list[str]:
     return done
 
 
-def signal_and_wait(number: int) -> None:
-    os.kill(os.getpid(), number)
-    time.sleep(0.05)
+def signal_and_wait(*numbers: int) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+        time.sleep(0.05)
 
 
 def signal_ourselves(number: int) -> None:
