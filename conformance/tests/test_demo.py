@@ -28,6 +28,7 @@ from glassgate.contract import (
 )
 
 GATEWAYS = ["reference", "optimized"]
+HANDSHAKE = "✓ the handshake gave both ends a key for the tunnel"
 CHECKS = [
     "✓ the far end opened the echo, one hop older and otherwise unchanged",
     "✓ the host got its echo reply, octet for octet",
@@ -47,13 +48,14 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list
 
 @pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("session", [True, False])
 def test_the_story_is_as_expected_and_fits(
-    gateway: str, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    gateway: str, columns: int, session: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    status, lines = told(capsys, "--gateway", gateway, "--external", "os")
+    status, lines = told(capsys, "--gateway", gateway, "--external", "os", *(["--session"] if session else []))
     assert status == 0
-    assert [line for line in lines if line.startswith(("✓", "✗"))] == CHECKS
+    assert [line for line in lines if line.startswith(("✓", "✗"))] == ([] if session else [HANDSHAKE]) + CHECKS
     assert lines[-1] == "All as expected."
     assert max(map(len, lines)) <= columns
     assert [line for line in lines if line != line.rstrip()] == []
@@ -88,11 +90,41 @@ def test_decisions_stand_with_rule_words_and_citation(capsys: pytest.CaptureFixt
 def test_the_gateways_own_stack_is_used_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     status, lines = told(capsys, "--external", "stack")
     assert status == 0
-    assert [line for line in lines if line.startswith(("✓", "✗"))] == CHECKS
+    assert [line for line in lines if line.startswith(("✓", "✗"))] == [HANDSHAKE, *CHECKS]
     text = "\n".join(lines)
     assert "the router → gateway, at external" in text
     assert "who has 192.168.1.1? tell 192.168.1.5" in text
     assert "SYN ACK" in text
+
+
+@pytest.mark.parametrize("external", ["os", "stack"])
+def test_the_handshake_is_told_a_line_for_each_packet(
+    external: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    _, lines = told(capsys, "--external", external, "--detail", "brief")
+    start = next(index for index, line in enumerate(lines) if "The handshake" in line)
+    packets = [line.split("  ", 2)[1:] for line in lines[start : lines.index(HANDSHAKE)] if "→" in line]
+    assert packets[0] == [
+        "gateway → far end",
+        "P_CONTROL_HARD_RESET_CLIENT_V2, key id 0, message 0: the client begins a session",
+    ]
+    assert packets[1] == [
+        "far end → gateway",
+        "P_CONTROL_HARD_RESET_SERVER_V2, key id 0, message 0, acknowledges 0",
+    ]
+    told_of = "\n".join(words for _, words in packets)
+    order = ["ClientHello", "ServerHello", "TLS is up", "message of the client", "message of the server", "PUSH_REPLY"]
+    assert [told_of.count(words) for words in order] == [1] * len(order)
+    assert sorted(order, key=told_of.index) == order
+    assert "cipher AES-256-GCM" in told_of
+    assert "  ■ state by s2-established" in lines
+
+
+def test_the_whole_handshake_is_told_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    status, lines = told(capsys, "--external", "os", "--detail", "whole")
+    assert status == 0
+    assert any("tls-crypt tag" in line for line in lines)
 
 
 # ── a gateway that is wrong ───────────────────────────────────────────────────────────────────────────────────────────
@@ -146,14 +178,14 @@ def time_to_live_kept(frame: bytes) -> bytes:
     return frame[:14] + bytes(header) + frame[34:]
 
 
-def story(port: Port, change: Callable[[bytes], bytes]) -> list[demo.Finding]:
+def story(port: Port, change: Callable[[bytes], bytes], *, negotiates: bool = False) -> list[demo.Finding]:
     implementation = Implementation(
         "tampered",
         "0",
         discovery.find("reference").capabilities,
         lambda config, entropy: Tampered(config, entropy, port, change),
     )
-    telling = demo._Story(implementation, "os", Console(file=io.StringIO()), Detail.BRIEF)
+    telling = demo._Story(implementation, "os", Console(file=io.StringIO()), Detail.BRIEF, negotiates=negotiates)
     assert not telling.tell()
     return telling._findings
 
@@ -161,6 +193,12 @@ def story(port: Port, change: Callable[[bytes], bytes]) -> list[demo.Finding]:
 def test_a_record_that_does_not_open_is_found_out() -> None:
     findings = story(Port.FLOW, last_octet_flipped)
     assert findings[0].problem == "the tag is wrong: it does not decrypt with the session's key"
+
+
+def test_a_handshake_that_goes_wrong_is_found_out() -> None:
+    findings = story(Port.FLOW, last_octet_flipped, negotiates=True)
+    assert findings[0].expected == "the handshake gave both ends a key for the tunnel"
+    assert findings[0].problem == "the tag of tls-crypt is wrong"
 
 
 def test_an_answer_with_one_wrong_octet_is_found_out() -> None:

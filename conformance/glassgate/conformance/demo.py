@@ -1,4 +1,4 @@
-"""``glassgate demo``: the suite, then a ping and a datagram followed through the network, each octet accounted for.
+"""``glassgate demo``: the suite, then a handshake, a ping and a datagram followed through the network.
 
 Everything happens in this process and needs no privilege. What comes out is not only shown: the ping's answer, the
 datagram's answer and what the far end opened are compared with what RFC 791, RFC 792 and RFC 862 make of what the host
@@ -8,7 +8,7 @@ sent, octet for octet. If anything is otherwise, the exit status is 1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import click
@@ -20,10 +20,23 @@ from glassgate.conformance.capture import RAW_IP, Writer
 from glassgate.conformance.dissect import Dissector
 from glassgate.conformance.explain import DETAIL_HELP, DETAILS, Detail, Explainer, paragraph, reasons
 from glassgate.conformance.flow_headers import FlowHeaders
-from glassgate.conformance.simulation import Host, Moment, Network, Read, fragments
+from glassgate.conformance.server.endpoint import Endpoint
+from glassgate.conformance.server.profile import client_configuration, introduce
+from glassgate.conformance.server.session import Crossed, Installed, Output
+from glassgate.conformance.simulation import Host, Moment, NegotiatedFar, Network, Read, fragments
 from glassgate.conformance.subjects import discovery
 from glassgate.conformance.subjects.in_process import InProcess
-from glassgate.contract import GatewayConfig, Implementation, Port, SeededEntropy, Transmit, Unsupported
+from glassgate.contract import (
+    GatewayConfig,
+    Implementation,
+    Note,
+    Port,
+    SeededEntropy,
+    Session,
+    Transmit,
+    Unsupported,
+    rules,
+)
 
 FAR_SERVER = "192.0.2.7"  # an address for documentation (RFC 5737)
 ECHO_PORT = 7
@@ -31,17 +44,22 @@ OUR_PORT = 40000
 PING_IDENTIFIER = 0x2605
 PING_DATA = bytes(range(56))  # as much as the ping of every system sends
 DATAGRAM_DATA = bytes(index * 7 % 256 for index in range(4000))
+HANDSHAKE_ENDS = 1.0  # seconds; it takes some milliseconds here
+HANDSHAKE_RULES = (rules.S2_PUSHED, rules.S2_ESTABLISHED)
 UNEXPECTED = 1
 
 
 @click.command()
 @click.option("--gateway", default="reference", show_default=True, metavar="NAME", help="The gateway to follow.")
 @click.option("--external", type=click.Choice(["stack", "os"]), help="Who has the outer TCP; the gateway, if it can.")
+@click.option("--session", is_flag=True, help="No handshake: both ends know the keys from the start.")
 @click.option("--no-suite", is_flag=True, help="Leave out the conformance suite.")
 @click.option("--detail", type=click.Choice(DETAILS), default="changes", show_default=True, help=DETAIL_HELP)
 @click.option("--pcapng", type=click.File("wb", lazy=False), metavar="FILE", help="Write what each port saw.")
-def demo(gateway: str, external: str | None, no_suite: bool, detail: str, pcapng: BinaryIO | None) -> int:
-    """Run the suite against both gateways, then follow a ping and a 4000-octet datagram through the network."""
+def demo(
+    gateway: str, external: str | None, session: bool, no_suite: bool, detail: str, pcapng: BinaryIO | None
+) -> int:
+    """Run the suite against both gateways; then follow a handshake, a ping and a 4000-octet datagram."""
     console = Console(highlight=False)
     try:
         implementation = discovery.find(gateway)
@@ -49,13 +67,14 @@ def demo(gateway: str, external: str | None, no_suite: bool, detail: str, pcapng
     except (discovery.SubjectError, runner.SelectionError) as error:
         raise click.UsageError(str(error)) from None
     kind = external or ("stack" if "external.stack" in implementation.capabilities else "os")
+    negotiates = not session and "ovpn" in implementation.capabilities
     try:
-        story = _Story(implementation, kind, console, Detail(detail))
+        story = _Story(implementation, kind, console, Detail(detail), negotiates=negotiates)
     except Unsupported as error:
         raise click.UsageError(f"gateway {gateway}: {error}") from None
     is_as_expected &= story.tell()
     if pcapng is not None:
-        write_capture(pcapng, story.config, story.moments, story.names)
+        write_capture(pcapng, story.config, story.moments, story.names, story.sessions)
         console.print()
         paragraph(
             console, Text(f"Written: {pcapng.name}. The comments of its frames say what was decided.", style="dim")
@@ -115,6 +134,21 @@ def configuration(kind: str) -> GatewayConfig:
     )
 
 
+def negotiated(kind: str) -> tuple[GatewayConfig, Endpoint]:
+    """The same network, but for keys: a far end that negotiates them, and its client's configuration file."""
+    settings, introduction = introduce(SeededEntropy(b"the far end's keys of a demonstration"))
+    settings = replace(settings, ping=0)  # nothing is ever lost in this network
+    default = configuration(kind).tunnel
+    config = GatewayConfig.from_json(
+        {
+            "external": {"kind": kind},
+            "tunnel": {"ovpn": client_configuration(settings, introduction, str(default.remote), default.port)},
+            "entropy": b"demonstration".hex(),
+        }
+    )
+    return config, Endpoint(settings, SeededEntropy(b"the far end of a demonstration"))
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that was expected, and how it came otherwise; empty if it came as expected."""
@@ -124,20 +158,48 @@ class Finding:
 
 
 class _Story:
-    def __init__(self, implementation: Implementation, kind: str, console: Console, detail: Detail) -> None:
-        self.config = configuration(kind)
+    def __init__(
+        self, implementation: Implementation, kind: str, console: Console, detail: Detail, *, negotiates: bool = False
+    ) -> None:
         self.moments: list[Moment] = []
+        self.sessions: list[Session] = []
+        """What the handshake made."""
+        self._negotiates = negotiates
+        far = None
+        if negotiates:
+            self.config, endpoint = negotiated(kind)
+            far = NegotiatedFar(endpoint, self._hear)
+        else:
+            self.config = configuration(kind)
         self._name = implementation.name
         self._console = console
+        self._detail = detail
         gateway = implementation(self.config, SeededEntropy(self.config.entropy))
-        self._network = Network(gateway, self.config, self._watch)
+        self._network = Network(gateway, self.config, self._watch, far)
         self.names = self._network.names | {FAR_SERVER: "a server beyond the tunnel"}
-        self._explainer = Explainer(console, Dissector.for_config(self.config, self.names), detail)
+        self._dissector = Dissector.for_config(self.config, self.names)
+        self._explainer = Explainer(console, self._dissector, detail)
         self._findings: list[Finding] = []
+        self._handshake: list[Moment] | None = None
 
     def _watch(self, moment: Moment) -> None:
         self.moments.append(moment)
-        self._explainer.moment(moment)
+        if self._handshake is not None:
+            self._handshake.append(moment)
+        if self._handshake is None or self._detail is Detail.WHOLE:
+            self._explainer.moment(moment)
+
+    def _hear(self, output: Output) -> None:
+        """Tell what the far end has to say of the handshake."""
+        if isinstance(output, Installed):
+            self.sessions.append(output.session)
+            self._dissector.learn(output.session)
+        elif isinstance(output, Crossed):
+            if self._handshake is None:
+                self._begin_handshake()
+            way = "far end → gateway" if output.is_sent else "gateway → far end"
+            told = Text.assemble((f"{self._network.now:.4f} s  ", "dim"), (way, "bold blue"), "  ", output.words)
+            paragraph(self._console, told, indent=10)
 
     def tell(self) -> bool:
         """Tell all chapters; returns whether everything was as expected."""
@@ -150,13 +212,47 @@ class _Story:
         host = self._network.host
         _chapter(self._console, f"The gateway starts ({self._name})")
         where = "the router 192.168.1.1, the server 1.2.3.4" if self._is_stack else "the system's TCP to 1.2.3.4"
+        keys = "The session's keys are known to both ends, made up for this story."
+        if self._negotiates:
+            keys = "The two ends share a tls-crypt key, and each has a certificate of an authority that both trust."
         _paragraph(
             self._console,
             f"The host {host.address} is inside, {where} and the far end of the tunnel are outside; beyond it"
-            f" {FAR_SERVER} answers whoever asks. The session's keys are known to both ends, made up for this story.",
+            f" {FAR_SERVER} answers whoever asks. {keys}",
         )
         self._network.start()
+        if self._negotiates:
+            self._network.run(until=HANDSHAKE_ENDS)
+            self._end_handshake()
         self._network.run(until=3.0)
+
+    def _begin_handshake(self) -> None:
+        self._handshake = []
+        _chapter(self._console, "The handshake")
+        _paragraph(
+            self._console,
+            "Each line is a control packet, as the far end reads it: its opcode, the key that is made, its number if it"
+            " has to be acknowledged, the numbers that it acknowledges; and what TLS does with it.",
+        )
+        self._console.print()
+
+    def _end_handshake(self) -> None:
+        notes = [effect for moment in self._handshake or () for effect in moment.effects if isinstance(effect, Note)]
+        self._handshake = None
+        told = [note for note in notes if note.rule in HANDSHAKE_RULES]
+        self._console.print()
+        if told:
+            self._explainer.effects(told)
+            self._console.print()
+        is_up = any(note.rule is rules.S2_ESTABLISHED for note in told)
+        self._check("the handshake gave both ends a key for the tunnel", self._handshake_wrong(is_up))
+
+    def _handshake_wrong(self, is_up: bool) -> str:
+        if unopened := self._network.far.unopened:
+            return unopened[0].problem
+        if not self.sessions:
+            return "the far end has none"
+        return "" if is_up else "the gateway has none"
 
     @property
     def _is_stack(self) -> bool:
@@ -278,7 +374,13 @@ def _paragraph(console: Console, words: str) -> None:
 # ── the capture ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def write_capture(file: BinaryIO, config: GatewayConfig, moments: Sequence[Moment], names: dict[str, str]) -> None:
+def write_capture(
+    file: BinaryIO,
+    config: GatewayConfig,
+    moments: Sequence[Moment],
+    names: dict[str, str],
+    sessions: Sequence[Session] = (),
+) -> None:
     """Write what each port saw, with what was decided as comments; the inner packets have an interface of their own."""
     writer = Writer(file)
     ports = {Port.INTERNAL: writer.interface("internal", "frames of the internal network")}
@@ -289,6 +391,8 @@ def write_capture(file: BinaryIO, config: GatewayConfig, moments: Sequence[Momen
         ports[Port.FLOW] = writer.interface("flow", words, RAW_IP)
     tunnel = writer.interface("tunnel", "what the records carry, opened with the session's key", RAW_IP)
     dissector = Dissector.for_config(config, names)
+    for session in sessions:
+        dissector.learn(session)
     headers = FlowHeaders(config)
 
     def write(port: Port, at: float, data: bytes, comments: Sequence[str], outbound: bool) -> None:

@@ -64,6 +64,10 @@ class Dissector:
             over_udp=config.tunnel.proto == "udp",
         )
 
+    def learn(self, session: Session) -> None:
+        """Open data packets with the keys of this session too: a handshake made them."""
+        self._tunnel.learn(session)
+
     def frame(self, port: Port | str, data: bytes | bytearray | memoryview, *, outbound: bool = False) -> Layer:
         """Decode one frame, or one piece of the stream (port ``flow``), or an inner packet (port ``tunnel``).
 

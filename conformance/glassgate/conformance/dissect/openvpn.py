@@ -22,6 +22,7 @@ ACK_V1, DATA_V1, DATA_V2 = 5, 6, 9
 PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
 OCC = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
 TAG_OCTETS = 16
+MOST_CHANNELS = 6  # of keys before the last one: a tunnel has no more than three, two directions each
 MOST_STREAMS = 64  # a stream that nobody remembers is read as if a record began at each segment
 
 
@@ -52,6 +53,10 @@ class Tunnel:
         self._wrapping = wrapping
         self._over_udp = over_udp
         self._streams: dict[tuple[str, ...], _Stream] = {}
+
+    def learn(self, session: Session) -> None:
+        """Open data packets with the keys of this session too."""
+        self._channels = _channels(session) + self._channels[:MOST_CHANNELS]
 
     def segment(
         self, stream: tuple[str, ...], sequence: int, is_syn: bool, octets: bytes, start: int, end: int
