@@ -10,12 +10,18 @@ from typing import Any, TextIO
 import click
 from rich.progress import track
 
-from glassgate.conformance.bench import core, plot, report
+from glassgate.conformance.bench import core, lab, plot, report
 from glassgate.conformance.bench.figures import BenchError, Figure
+from glassgate.conformance.lab import programs
+from glassgate.conformance.lab.errors import Interrupted, LabError
+from glassgate.conformance.lab.signals import interruptible
+from glassgate.conformance.lab.tunnel import GatewayKind
 from glassgate.conformance.subjects.discovery import SubjectError, find, names
 from glassgate.contract import Implementation
 
 BASE = "reference"
+LAB_ORDER = (GatewayKind.OPENVPN, GatewayKind.REFERENCE, GatewayKind.OPTIMIZED)
+"""The first is what the others are compared with."""
 JSON_OPTION = click.option(
     "--json", "json_file", type=click.File("w", lazy=True), help="Write all samples there, too."
 )  # fmt: skip
@@ -88,3 +94,53 @@ def write(file: TextIO | None, content: Mapping[str, Any]) -> None:
     if file is not None:
         json.dump(content, file, indent=1, ensure_ascii=False)
         file.write("\n")
+
+
+@bench.command(name="lab")
+@click.option(
+    "--gateway", "chosen", multiple=True, type=click.Choice([kind.value for kind in GatewayKind]),
+    help="Only this one (again for more); all three.",
+)  # fmt: skip
+@click.option("--far-end", default="both", show_default=True, type=click.Choice(["both", lab.SERVER, lab.SINK]),
+    help="The stock server at equal load, or a fast sink at saturation.",
+)  # fmt: skip
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="Turns of each gateway.")
+@click.option("--seconds", default=1.0, show_default=True, type=click.FloatRange(0.1, 60), help="Time of a turn.")
+@click.option(
+    "--rate", default=4000, show_default=True, type=click.IntRange(100, 10**6), help="Packets/s to the server."
+)
+@click.option("--burst", default=20000, show_default=True, type=click.IntRange(100, 10**6), help="Records downstream.")
+@click.option("--timeout", default=300, show_default=True, type=click.IntRange(1, 7200), help="Seconds for all of it.")
+@JSON_OPTION
+def lab_command(
+    chosen: tuple[str, ...],
+    far_end: str,
+    rounds: int,
+    seconds: float,
+    rate: int,
+    burst: int,
+    timeout: int,
+    json_file: TextIO | None,
+) -> int:
+    """The same traffic through stock openvpn and the gateways, in network namespaces (root)."""
+    kinds = [GatewayKind(name) for name in chosen] or list(LAB_ORDER)
+    plan = lab.Plan(rounds, seconds, rate, burst)
+    far_ends = [lab.SERVER, lab.SINK] if far_end == "both" else [far_end]
+    console = report.console()
+    samples: list[lab.LabSample] = []
+    try:
+        programs.require()
+        with interruptible(timeout), lab.benches(kinds) as made:
+            turns = 2 * rounds * len(kinds) * len(far_ends)
+            running = lab.measured(made, plan, far_ends)
+            for sample in track(running, "measuring", total=turns, console=console, transient=True):
+                samples.append(sample)
+    except (LabError, BenchError) as error:
+        raise click.ClickException(f"bench: {error}") from None
+    except Interrupted as interrupted:
+        click.echo(f"glassgate: bench: {interrupted.reason}; the labs are taken down", err=True)
+        return interrupted.exit_status
+    base = kinds[0].value
+    console.print(report.lab_table(samples, base))
+    write(json_file, report.lab_json(samples, base))
+    return 0

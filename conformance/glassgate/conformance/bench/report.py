@@ -11,7 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from glassgate.conformance.bench import lab
 from glassgate.conformance.bench.figures import Figure
+from glassgate.conformance.bench.lab import LabFigure, LabSample
 
 SCHEMA = "1.0"
 MICRO = 1e6
@@ -119,3 +121,70 @@ def core_json(figures: Sequence[Figure], limit: str, base: str) -> dict[str, Any
 def document(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """What every JSON of ``bench`` begins with."""
     return {"schema": SCHEMA, "bench": kind, "environment": environment(), **content}
+
+
+def lab_table(samples: Sequence[LabSample], base: str) -> Table:
+    """A line for each far end, direction and gateway."""
+    table = new_table(
+        f"The same traffic through each gateway (ratios against {base})",
+        ("far end", "direction", "gateway"),
+        ("packets/s", "lost", "CPU µs", "rate ×", "packets/CPU ×", "ping ms", "99 %"),
+    )
+    found = lab.figures(samples)
+    last: tuple[str, str] | None = None
+    for (far_end, direction, gateway), figure in sorted(found.items(), key=lambda item: item[0][:2]):
+        is_new = (far_end, direction) != last
+        if is_new and last is not None:
+            table.add_section()
+        last = far_end, direction
+        rate, per_cpu = _against(found, far_end, direction, gateway, base)
+        pings = figure.pings_ms
+        table.add_row(
+            far_end if is_new else "",
+            direction if is_new else "",
+            gateway,
+            f"{figure.rate:,.0f}".replace(",", " "),
+            f"{figure.lost:.1%}",
+            f"{figure.cpu_microseconds:.1f}",
+            _ratio(rate),
+            _ratio(per_cpu),
+            f"{lab.percentile(pings, 0.5):.2f}" if pings else "",
+            f"{lab.percentile(pings, 0.99):.2f}" if pings else "",
+        )
+    return table
+
+
+def _against(
+    found: Mapping[tuple[str, str, str], LabFigure], far_end: str, direction: str, gateway: str, base: str
+) -> tuple[float | None, float | None]:
+    its_base = found.get((far_end, direction, base))
+    if its_base is None:
+        return None, None
+    return found[far_end, direction, gateway].against(its_base)
+
+
+def lab_json(samples: Sequence[LabSample], base: str) -> dict[str, Any]:
+    """All of ``bench lab``."""
+    found = lab.figures(samples)
+    listed = []
+    for (far_end, direction, gateway), figure in found.items():
+        rate, per_cpu = _against(found, far_end, direction, gateway, base)
+        pings = figure.pings_ms
+        listed.append(
+            {
+                "far_end": far_end,
+                "direction": direction,
+                "gateway": gateway,
+                "packets_a_second": round(figure.rate),
+                "lost": round(figure.lost, 4),
+                "cpu_seconds_a_million": round(figure.cpu_microseconds, 3),
+                "rate_times_base": rate,
+                "packets_a_cpu_second_times_base": per_cpu,
+                "ping_ms": {"median": lab.percentile(pings, 0.5), "99": lab.percentile(pings, 0.99)} if pings else None,
+                "samples": [
+                    {name: getattr(sample, name) for name in ("offered", "delivered", "seconds", "cpu_seconds")}
+                    for sample in figure.samples
+                ],
+            }
+        )
+    return document("lab", {"base": base, "octets": lab.OCTETS, "figures": listed})
