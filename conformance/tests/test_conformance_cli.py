@@ -191,6 +191,9 @@ def test_a_profile_makes_the_failure_expected(glassgate: Run, vectors: Path, tmp
         ("[subject]\ncapabilities = 'x'", "subject.capabilities: 'x' is not a list of names"),
         ("[subject]\ncapabilities = ['fly']", "subject.capabilities: 'fly' is unknown"),
         ("[expected-failures]\nx = ''", "expected-failures.x: '' is not a reason in words"),
+        ("[expected-failures]\n'zz*' = 'why'", "expected-failures.zz*: no vector has such an id"),
+        ("[unsupported]\n'zz*' = 'why'", "unsupported.zz*: no vector has such an id"),
+        ("[subject]\nalternatives = ['Nope']", "subject.alternatives: 'Nope' is no vector's flag"),
     ],
 )
 def test_a_wrong_profile_is_refused(glassgate: Run, vectors: Path, tmp_path: Path, text: str, words: str) -> None:
@@ -214,6 +217,8 @@ def test_a_wrong_profile_is_refused(glassgate: Run, vectors: Path, tmp_path: Pat
         (["--exec", "true"], "--exec 'true': died: the program ended with status 0"),
         ([MIRROR, "--through-stack"], "--through-stack: mirror does not declare external.stack"),
         ([MIRROR, "--id", "zz*"], "no vector matches id 'zz*'; the categories are mirrors"),
+        ([MIRROR, "--rule", "zz*"], "no vector matches rule 'zz*'; `glassgate rules` lists the rules"),
+        ([MIRROR, "--failures", "-1"], "-1 is not in the range"),
         ([MIRROR, "--timeout", "0"], "--timeout: 0.0 is not over 0 seconds"),
         ([MIRROR, "--timeout", "soon"], "'soon' is not a valid float"),
         ([MIRROR, "--junit", "/does/not/exist.xml"], "/does/not/exist.xml: its folder does not exist"),
@@ -247,7 +252,7 @@ def test_a_wrong_vector_file_is_named(glassgate: Run, vectors: Path, text: str, 
 def test_an_empty_folder_of_vectors_is_never_green(glassgate: Run, vectors: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     status, _, err = glassgate("check", MIRROR, "--vectors", tmp_path / "empty")
-    assert (status, err) == (2, "glassgate: there are no vectors at all\n")
+    assert (status, err) == (2, f"glassgate: {tmp_path / 'empty'}: holds no vector file (*.json)\n")
 
 
 # ── the other commands ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -350,7 +350,11 @@ def test_a_slice_keeps_stories_that_reach_new_pairs_of_rules() -> None:
     [
         (["nobody", "reference"], "no gateway is called 'nobody'"),
         (["reference", "reference", "--seconds", "0"], "0.0 is not in the range"),
-        (["reference", "reference", "--corpus", "bad.json"], "bad.json"),
+        (["reference", "reference", "--seconds", "nan"], "--seconds: nan is not a finite number"),
+        (["reference", "reference", "--corpus", "bad.json"], "bad.json: story 0: this is no story: a value is of the"),
+        (["reference", "reference", "--corpus", "empty.json"], "empty.json: is not JSON: line 1, column 1"),
+        (["reference", "reference", "--corpus", "."], ".: cannot be read: Is a directory"),
+        (["reference", "reference", "--out", "/proc/none"], "--out /proc/none: cannot be made"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -362,6 +366,7 @@ def test_bad_input_is_one_line_and_status_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.json").write_text('[{"steps": 3}]')
+    (tmp_path / "empty.json").touch()
 
     status = run(["fuzz", *arguments])
 

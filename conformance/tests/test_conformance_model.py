@@ -228,7 +228,7 @@ def test_what_a_schema_cannot_say_is_refused_by_the_reader(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "file.json: is not JSON: Expecting property name"),
+        ("{", "file.json: is not JSON: line 1, column 2: Expecting property name"),
         ("[]", "file.json: [] is not an object"),
         ('{"schema": "1.0", "schema": "1.0"}', "is not JSON: the member 'schema' stands twice in one object"),
         ("[" * 100_000, "is nested too deeply"),

@@ -321,12 +321,15 @@ def test_a_bad_file_gets_one_line_that_names_the_place(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "line 1, column 2"),
+        ("{", "is not JSON: line 1, column 2"),
+        ('{"internal": {"mtu": 1500, "mtu": 1400}}', "the member 'mtu' stands twice"),
+        ('{"internal": {"mtu": NaN}}', "NaN is no number of JSON"),
+        (f'{{"internal": {{"mtu": {"9" * 5000}}}}}', "an integer of 5000 digits: 999999999999…"),
         ("[]", "config: [] is not an object"),
         ('{"internal": {"mtu": 67}}', "internal.mtu: 67 is under 68"),
         ('{"interal": {}}', "interal: unknown member"),
         ('{"tunnel": {"ovpn": "client"}}', "tunnel.ovpn: follow has no server to negotiate with"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "config.json: is nested too deeply"),
     ],
 )
 def test_a_bad_configuration_gets_one_line_that_names_the_member(

@@ -59,7 +59,9 @@ class _OutputFile(click.Path):
 @click.option("--vectors", "paths", multiple=True, type=click.Path(path_type=Path), help="A file or folder of vectors.")
 @click.option("--profile", "profile_path", type=click.Path(path_type=Path), help="What the subject's owner declares.")
 @click.option("--timeout", default=DEFAULT_LIMIT, show_default=True, help="Seconds that one answer may take.")
-@click.option("--failures", default=10, show_default=True, help="How many failures are shown in full.")
+@click.option(
+    "--failures", default=10, type=click.IntRange(min=0), show_default=True, help="How many failures are shown in full."
+)
 @click.option("--junit", type=_OutputFile(), metavar="FILE", help="Write JUnit XML.")
 @click.option(
     "--html", type=_OutputFile(), metavar="FILE", help="Write one page: vectors by subjects, each cell with its log."
@@ -99,8 +101,9 @@ def check(
     if not timeout > 0:
         raise click.UsageError(f"--timeout: {timeout} is not over 0 seconds")
     try:
-        chosen = runner.select(_load(paths), ids, categories, rules)
-        declared = None if profile_path is None else profile.load(profile_path)
+        files = _load(paths)
+        chosen = runner.select(files, ids, categories, rules)
+        declared = None if profile_path is None else profile.load(profile_path, files + model.load_packaged())
         subjects = _subjects(names, commands, timeout) if names or commands or not wires else []
         for wire in wires:
             subjects.append(live.find(wire, declared, slow=slow))
@@ -179,9 +182,13 @@ def _load(paths: tuple[Path, ...]) -> tuple[model.VectorFile, ...]:
     """The vectors of these files and folders; without any, those that come with the package."""
     if not paths:
         return model.load_packaged()
-    return model.load_all(
-        [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
-    )
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not found:
+            raise runner.SelectionError(f"{path}: holds no vector file (*.json)")
+        files += found
+    return model.load_all(files)
 
 
 def _write_reports(runs: list[runner.Run], writers: Writers, pcapng: Path | None) -> None:

@@ -7,7 +7,6 @@ line that names the place and the value.
 
 from __future__ import annotations
 
-import json
 import os.path
 import re
 import sys
@@ -20,13 +19,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from glassgate.conformance import capture
+from glassgate.conformance import capture, strict_json
 from glassgate.conformance.demo import configuration
 from glassgate.conformance.dissect import Dissector
 from glassgate.conformance.explain import DETAIL_HELP, DETAILS, Detail, Explainer, paragraph
 from glassgate.conformance.simulation import Moment, Network
 from glassgate.conformance.subjects import discovery
-from glassgate.contract import ConfigError, Gateway, GatewayConfig, Port, SeededEntropy, Unsupported
+from glassgate.contract import Gateway, GatewayConfig, Port, SeededEntropy, Unsupported
 
 FIRST_ARRIVAL = 3.0  # the gateway's start, with its announcements at 0 and 2 s, is over by then
 BETWEEN = 0.1
@@ -132,15 +131,11 @@ def load_config(path: Path) -> GatewayConfig:
         click.UsageError: the file cannot be read or used.
     """
     try:
-        value: Any = json.loads(path.read_text("utf-8"))
+        value = strict_json.parse(path.read_text("utf-8"))
         return GatewayConfig.from_json(_with_session(value))
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path}: cannot be read: {_reason(error)}") from None
-    except json.JSONDecodeError as error:
-        raise click.UsageError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise click.UsageError(f"{path}: is nested too deeply") from None
-    except ConfigError as error:
+    except ValueError as error:  # no JSON, or no configuration
         raise click.UsageError(f"{path}: {error}") from None
 
 
@@ -172,6 +167,8 @@ def read_source(source: str, port: str) -> Iterator[Brought]:
     """
     if source == "-":
         return _read_octets("standard input", sys.stdin.buffer.read(), port)
+    if not source.strip():
+        raise click.UsageError(f"{source!r}: is neither a file nor hexadecimal octets")
     if _HEX.fullmatch(source) and not os.path.exists(source):  # Path.exists raises on names that are too long
         return iter([Brought(_octets("", _digits("", source)), 0.0)])
     try:

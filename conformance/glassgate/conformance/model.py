@@ -19,6 +19,7 @@ from importlib.resources.abc import Traversable
 from itertools import pairwise
 from typing import Any, Literal, NoReturn
 
+from glassgate.conformance import strict_json
 from glassgate.contract import CAPABILITIES, ConfigError, FlowEvent, GatewayConfig
 from glassgate.contract.rules import RULES
 
@@ -311,7 +312,8 @@ def load(source: Traversable) -> VectorFile:
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise VectorError(str(source), "", "", f"cannot be read: {error}") from None
+        problem = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 at octet {error.start}"
+        raise VectorError(str(source), "", "", f"cannot be read: {problem}") from None
     return loads(text, name)
 
 
@@ -322,11 +324,9 @@ def loads(text: str, name: str = "vectors") -> VectorFile:
         VectorError: the text is wrong.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_no_duplicates)
-    except RecursionError:
-        raise VectorError(name, "", "", "is nested too deeply") from None
+        value = strict_json.parse(text)
     except ValueError as error:
-        raise VectorError(name, "", "", f"is not JSON: {error}") from None
+        raise VectorError(name, "", "", str(error)) from None
     return read(value, name)
 
 
@@ -365,14 +365,6 @@ def _check_ids_unique(files: Iterable[VectorFile]) -> None:
             if vector.id in seen:
                 raise VectorError(file.name, vector.id, "id", f"is used already in {seen[vector.id]}")
             seen[vector.id] = file.name
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise ValueError(f"the member {twice!r} stands twice in one object")
-    return members
 
 
 # ── reading, one function for each object of the JSON ────────────────────────────────────────────────────────────────

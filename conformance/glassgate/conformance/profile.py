@@ -20,14 +20,14 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 
+from glassgate.conformance.model import Vector, VectorFile
 from glassgate.contract import CAPABILITIES
-
 
 TABLES = {"subject", "expected-failures", "unsupported", "wire"}
 
@@ -69,15 +69,31 @@ def packaged(name: str) -> Profile:
     return load(Path(str(resources.files("glassgate.conformance") / "profiles" / f"{name}.toml")))
 
 
-def load(path: Path) -> Profile:
-    """Read a profile.
+def load(path: Path, files: Iterable[VectorFile] = ()) -> Profile:
+    """Read a profile; if the vector files that it is about are given, what it says must concern some vector.
 
     Raises:
         ProfileError: the file cannot be read, or holds what a profile does not.
     """
     value = read_toml(path)
     refuse_unknown(path, "", value, TABLES)
-    return of_tables(path, value)
+    declared = of_tables(path, value)
+    vectors = [vector for file in files for vector in file.vectors]
+    if vectors:
+        _refuse_idle(path, declared, vectors)
+    return declared
+
+
+def _refuse_idle(path: Path, declared: Profile, vectors: Iterable[Vector]) -> None:
+    """A misspelt flag or pattern would be without effect, and nobody would notice."""
+    flags = {flag for vector in vectors for flag in vector.flags}
+    for flag in sorted(declared.alternatives or ()):
+        if flag not in flags:
+            raise ProfileError(f"{path}: subject.alternatives: {flag!r} is no vector's flag")
+    for name, reasons in (("expected-failures", declared.expected_failures), ("unsupported", declared.unsupported)):
+        for pattern in reasons:
+            if not any(fnmatchcase(vector.id, pattern) for vector in vectors):
+                raise ProfileError(f"{path}: {name}.{pattern}: no vector has such an id")
 
 
 def read_toml(path: Path) -> dict[str, object]:

@@ -190,7 +190,8 @@ def select(
         wanted = [*(f"id {one!r}" for one in ids), *(f"category {one!r}" for one in categories)]
         wanted += [f"rule {one!r}" for one in rules]
         known = ", ".join(sorted({vector.category for vector in vectors}))
-        raise SelectionError(f"no vector matches {' and '.join(wanted)}; the categories are {known}")
+        hint = "`glassgate rules` lists the rules" if rules else f"the categories are {known}"
+        raise SelectionError(f"no vector matches {' and '.join(wanted)}; {hint}")
     return chosen
 
 

@@ -16,10 +16,11 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import click
 
+from glassgate.conformance import strict_json
 from glassgate.conformance.subjects import discovery
 from glassgate.conformance.subjects.in_process import called_safely
 from glassgate.conformance.subjects.subject import SubjectFault
@@ -179,29 +180,14 @@ class Service:
 
 def _parsed(line: bytes) -> Mapping[str, Any]:
     try:
-        request = json.loads(line.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        request = strict_json.parse(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise LineError(f"the line is not UTF-8: octet {error.start}") from None
-    except RecursionError:
-        raise LineError("the line is nested too deeply") from None
     except ValueError as error:
-        raise LineError(f"the line is not JSON: {error}") from None
+        raise LineError(f"the line {error}") from None
     if not isinstance(request, dict):
         raise LineError(f"the line is not a JSON object but {request!r:.40}")
     return request
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise ValueError(f"the member {name!r} stands twice")
-        members[name] = value
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _op(request: Mapping[str, Any], known: tuple[str, ...]) -> str:

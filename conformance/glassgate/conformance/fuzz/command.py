@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from glassgate.conformance import model
+from glassgate.conformance import model, strict_json
 from glassgate.conformance.dissect import Dissector
 from glassgate.conformance.fuzz import campaign, mutation
 from glassgate.conformance.fuzz.campaign import Divergence, Plan, Tally
@@ -41,6 +43,9 @@ def fuzz(
             discovery.find(name)
         except discovery.SubjectError as error:
             raise click.ClickException(str(error)) from None
+    if not math.isfinite(seconds):
+        raise click.UsageError(f"--seconds: {seconds} is not a finite number of seconds")
+    _make_folder(out)
     plan = Plan(left, right, seed, rules)
     starters = [*_suite_stories(), *(_read_corpus(corpus) if corpus is not None and corpus.exists() else [])]
     plan = Plan(left, right, seed, rules, campaign.playable(plan, starters))
@@ -52,7 +57,6 @@ def fuzz(
     for number, divergence in enumerate(tally.divergences.values(), 1):
         _show(console, number, divergence, plan)
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
             _write_draft(out, number, divergence)
     return 1 if tally.divergences else 0
 
@@ -91,9 +95,30 @@ def _suite_stories() -> list[Story]:
 
 def _read_corpus(path: Path) -> list[Story]:
     try:
-        return [Story.from_json(value) for value in json.loads(path.read_text())]
-    except (OSError, ValueError) as error:
+        stories = strict_json.parse(path.read_text(encoding="utf-8"))
+        if not isinstance(stories, list):
+            raise ValueError("is not a list of stories")
+    except OSError as error:
+        raise click.ClickException(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise click.ClickException(f"{path}: {error}") from None
+    return [_read_story(path, number, value) for number, value in enumerate(stories)]
+
+
+def _read_story(path: Path, number: int, value: Any) -> Story:
+    try:
+        return Story.from_json(value)
+    except ValueError as error:
+        raise click.ClickException(f"{path}: story {number}: {error}") from None
+
+
+def _make_folder(folder: Path | None) -> None:
+    """Before the run: nobody waits for an hour to hear that its findings cannot be kept."""
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.UsageError(f"--out {folder}: cannot be made: {error.strerror}") from None
 
 
 def _write_corpus(path: Path, stories: list[Story]) -> None:
@@ -103,7 +128,7 @@ def _write_corpus(path: Path, stories: list[Story]) -> None:
         fresh.write_text(json.dumps([story.to_json() for story in stories]) + "\n")
         fresh.replace(path)
     except OSError as error:
-        raise click.ClickException(f"{path}: {error}") from None
+        raise click.ClickException(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _summarise(console: Console, tally: Tally, plan: Plan) -> None:

@@ -79,7 +79,8 @@ class Story:
                 before = at
             return cls(value["config"], tuple(operations))
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a story: {type(error).__name__} {error}") from None
+            told = f"{error} is missing" if isinstance(error, KeyError) else "a value is of the wrong type"
+            raise ValueError(f"this is no story: {told}") from None
 
     def draft(self, identifier: str, title: str) -> str:
         """A draft vector as JSON text: the steps, and outcomes left for a person to write from the standard."""
