@@ -98,17 +98,19 @@ def test_transport_and_tls_are_as_told(keys: Secrets) -> None:
 
 SERVER_LOG = """\
 192.168.1.5:56718 Control Channel: TLSv1.3, cipher TLSv1.3 TLS_AES_256_GCM_SHA384, peer certificate: 256 bits
-lab-client/192.168.1.5:56718 SENT CONTROL [lab-client]: 'PUSH_REPLY,peer-id 0,cipher AES-256-GCM,tun-mtu 1400'
+lab-client/192.168.1.5:56718 SENT CONTROL [lab-client]: 'PUSH_REPLY,cipher AES-256-GCM,protocol-flags cc-exit tls-ekm'
 """
 
 
 def test_what_was_agreed_on_is_read_from_the_servers_log() -> None:
     agreed = matrix.agreement(SERVER_LOG).demand(TunnelOptions())
 
-    assert str(agreed) == "TLS 1.3, AES-256-GCM"
+    assert str(agreed) == "TLS 1.3, AES-256-GCM, keys by tls-ekm"
 
 
-@pytest.mark.parametrize("options", [TunnelOptions(tls="1.2"), TunnelOptions(cipher="AES-128-GCM")])
+@pytest.mark.parametrize(
+    "options", [TunnelOptions(tls="1.2"), TunnelOptions(cipher="AES-128-GCM"), TunnelOptions(keys="prf")]
+)
 def test_another_agreement_than_the_one_to_be_tried_is_a_failure(options: TunnelOptions) -> None:
     with pytest.raises(CheckFailed, match=r"they agreed on TLS 1\.3, AES-256-GCM"):
         matrix.agreement(SERVER_LOG).demand(options)
@@ -122,6 +124,13 @@ def test_a_server_that_does_not_tell_is_a_failure(log: str) -> None:
 
 def test_the_matrix_holds_every_product_once() -> None:
     assert len({options.title for options in matrix.TUNNELS}) == 2 * 4 * 3 * 2
+    assert {options.keys for options in matrix.TUNNELS} == {"tls-ekm"}
+    assert len({check.title for check in matrix.CHECKS}) == 2 * 4 * 3 * 2 + 2 * 2
+
+
+def test_keys_by_the_prf_are_the_clients_to_ask_for(keys: Secrets) -> None:
+    assert "\nsetenv GLASSGATE_KEY_DERIVATION prf\n" in client_configuration(TunnelOptions(keys="prf"), keys)
+    assert "GLASSGATE" not in client_configuration(TunnelOptions(), keys)
 
 
 @pytest.mark.parametrize("kind", [GatewayKind.REFERENCE, GatewayKind.OPTIMIZED])

@@ -22,6 +22,7 @@ network.py    Lab: up, run something on a host, down
 probes.py     ping, curl, traceroute, iperf3 as questions with values for answers
 checks.py     what is looked at, one function a line of the table
 matrix.py     every kind of tunnel, each brought up and used
+resets.py     forged TCP resets
 faults.py     what goes wrong under traffic, and keys that must not work
 report.py     the table
 signals.py    Ctrl-C, SIGTERM and the clock as an exception

@@ -1,5 +1,7 @@
 """What goes wrong on real networks, while files pass both ways: none may lose, repeat or change an octet.
 
+A ping goes along: it may be lost while the tunnel is down, and must never be answered twice.
+
 And what is wrong from the start: keys and names that must not bring a tunnel up, and must be told in a clear line.
 """
 
@@ -13,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from glassgate.conformance.lab import checks, probes, programs
+from glassgate.conformance.lab import checks, probes, programs, resets
 from glassgate.conformance.lab.checks import Check, Run
 from glassgate.conformance.lab.errors import CheckFailed
 from glassgate.conformance.lab.network import Lab
@@ -33,6 +35,7 @@ RECOVERY_SECONDS = 90
 STOCK_STATUS = "so the stock client ends when its password is refused"
 TELLING = re.compile(r"WARNING|ERROR|TLS Error|reset|AUTH_FAILED|reason=")
 """How a line of the log looks that tells a reason: of a gateway of this project, or of the stock client."""
+REFUSED = r"closed the connection: .* it may refuse this client's certificate|TLS: .*alert"
 EXPIRED_SINCE = timedelta(days=2)
 REFUSAL_SECONDS = 6
 """How long a gateway that cannot connect is watched."""
@@ -57,7 +60,11 @@ class Mistake:
 
     title: str
     spoil: Callable[[Secrets], Secrets]
+    told: str
+    """What a gateway of this project must say, as a regular expression; the stock client has words of its own."""
     options: TunnelOptions = TunnelOptions()
+    is_final: bool = False
+    """Whether a gateway of this project ends with status 1, rather than try again with back-off."""
 
 
 # ── faults ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -69,10 +76,12 @@ def _suffer(fault: Fault, run: Run) -> str:
         lab.start_tunnel(fault.options)
         checks.tunnel_comes_up(run)
         transfers = probes.SlowTransfers(lab, HOST5, FAR_ADDRESS, TRAFFIC_SECONDS * TRAFFIC_RATE, TRAFFIC_RATE)
+        pings = probes.SteadyPing(lab, HOST5, FAR_ADDRESS)
         transfers.start()
+        pings.start()
         time.sleep(STRIKE_AFTER)
         fault.strike(lab)
-        measured = transfers.finish(TRAFFIC_SECONDS + RECOVERY_SECONDS)
+        measured = f"{transfers.finish(TRAFFIC_SECONDS + RECOVERY_SECONDS)}; {pings.finish()}"
         happened = History.read(lab.log(SERVER))
     except CheckFailed as failure:
         raise CheckFailed(f"{failure}; gateway: {lab.last_words(GATEWAY)}") from None
@@ -116,6 +125,10 @@ def _restart_server(lab: Lab) -> None:
     lab.send_signal(SERVER, signal.SIGUSR1)
 
 
+def _restart_gateway(lab: Lab) -> None:
+    lab.send_signal(GATEWAY, signal.SIGUSR1)
+
+
 def _silence_router(lab: Lab) -> None:
     """The router drops the tunnel's packets both ways, and says nothing to anybody."""
     holes = [f"route {{}} blackhole {address}/32\n" for address in (SERVER_OUTSIDE, EXTERNAL_ADDRESS)]
@@ -140,6 +153,8 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("server killed and started again", _kill_server, reconnections=1),
     Fault("server closes the connection", _restart_server, reconnections=1),
+    Fault("connection reset, forged on the way", resets.forge_resets, reconnections=1),
+    Fault("gateway told to restart (SIGUSR1)", _restart_gateway, reconnections=1),
     Fault(f"router silent for {SILENCE} s", _silence_router),
 )
 """Each is suffered under traffic both ways."""
@@ -162,9 +177,27 @@ def _be_refused(mistake: Mistake, run: Run) -> str:
         lab.stop_tunnel()
     if "Traceback" in said:
         raise CheckFailed(f"a traceback; {words}")
-    if status == 0:
+    if not lab.kind.is_kernel:
+        words = _demand_told(mistake, status, said)
+    elif status == 0:
         raise CheckFailed(f"status 0, as if all were well: {words}")
-    return f"{'tries again' if status is None else f'status {status}'}: {words}"
+    return f"{_waits(said) if status is None else f'status {status}'}: {words}"
+
+
+def _demand_told(mistake: Mistake, status: int | None, log: str) -> str:
+    """The line of a log that tells what is wrong; it must be there, and the right end with it."""
+    lines = [line for line in log.splitlines() if re.search(mistake.told, line)]
+    expected = 1 if mistake.is_final else None
+    if not lines or status != expected:
+        ending = "goes on" if status is None else f"status {status}"
+        raise CheckFailed(f"{ending}, and it says: {reason(log)}")
+    return lines[0]
+
+
+def _waits(log: str) -> str:
+    """How long the gateway waited before each further attempt."""
+    waits = re.findall(r"retry_(?:in_seconds|after)=(\d+)", log)
+    return f"tries again after {', '.join(waits)} s" if waits else "tries again"
 
 
 def reason(log: str) -> str:
@@ -183,12 +216,35 @@ def _foreign(keys: Secrets) -> Secrets:
 
 
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("gateway trusts another authority", lambda keys: replace(keys, authority=Authority().certificate)),
-    Mistake("certificate of another authority", _foreign),
-    Mistake("expired certificate", _expired),
-    Mistake("revoked certificate", lambda keys: replace(keys, revoked=keys.issuer.revocation_list(keys.client))),
-    Mistake("wrong tls-crypt key", lambda keys: replace(keys, client_wrapping=static_key())),
-    Mistake("wrong password", lambda keys: replace(keys, user=("lab", "sesame")), TunnelOptions(password=True)),
+    Mistake(
+        "gateway trusts another authority",
+        lambda keys: replace(keys, authority=Authority().certificate),
+        r"certificate of 'CN=Glassgate lab' is refused: .* not in the profile",
+    ),
+    Mistake("certificate of another authority", _foreign, REFUSED),
+    Mistake("expired certificate", _expired, r"this client's certificate has expired on "),
+    Mistake(
+        "server's certificate has expired",
+        lambda keys: replace(keys, server=keys.issuer.server(lifetime=-EXPIRED_SINCE)),
+        r"certificate of 'CN=lab-server' is refused: it has expired",
+    ),
+    Mistake(
+        "revoked certificate",
+        lambda keys: replace(keys, revoked=keys.issuer.revocation_list(keys.client)),
+        REFUSED,
+    ),
+    Mistake(
+        "wrong tls-crypt key",
+        lambda keys: replace(keys, client_wrapping=static_key()),
+        r"closed the connection: it never answered: wrong tls-crypt or tls-auth key",
+    ),
+    Mistake(
+        "wrong password",
+        lambda keys: replace(keys, user=("lab", "sesame")),
+        r"the server refuses: AUTH_FAILED",
+        TunnelOptions(password=True),
+        is_final=True,
+    ),
 )
 """Each must keep the tunnel down, and be told."""
 

@@ -22,7 +22,16 @@ TUNNELS: tuple[TunnelOptions, ...] = tuple(
     TunnelOptions(transport, control, cipher.value, tls)
     for transport, control, cipher, tls in product(TRANSPORTS, Control, Cipher, TLS_VERSIONS)
 )
-"""Transports, wrappings of the control channel, ciphers of the data channel, versions of TLS: all of their products."""
+"""Transports, wrappings of the control channel, ciphers of the data channel, versions of TLS: all of their products.
+
+A stock server has all of these make their keys by the TLS exporter.
+"""
+
+BY_PRF: tuple[TunnelOptions, ...] = tuple(
+    TunnelOptions(transport, tls=tls, keys="prf") for transport, tls in product(TRANSPORTS, TLS_VERSIONS)
+)
+"""The same with a client that does not know the exporter: then the server falls back to OpenVPN's own function."""
+STOCK_ANNOUNCES = "a stock client cannot be told not to announce tls-ekm"
 
 
 def _try(options: TunnelOptions, run: Run) -> str:
@@ -46,9 +55,10 @@ class Agreement:
 
     tls: str
     cipher: str
+    keys: str
 
     def __str__(self) -> str:
-        return f"TLS {self.tls}, {self.cipher}"
+        return f"TLS {self.tls}, {self.cipher}, keys by {self.keys}"
 
     def demand(self, options: TunnelOptions) -> Agreement:
         """Go on only if it is what was to be tried.
@@ -56,16 +66,17 @@ class Agreement:
         Raises:
             CheckFailed: it is something else.
         """
-        if self != Agreement(options.tls, options.cipher):
+        if self != Agreement(options.tls, options.cipher, options.keys):
             raise CheckFailed(f"they agreed on {self}")
         return self
 
 
 def agreement(server_log: str) -> Agreement:
-    """Read the server's log: TLS as it came about, the cipher as it was pushed."""
+    """Read the server's log: TLS as it came about, the cipher and the making of keys as they were pushed."""
     tls = re.search(r"Control Channel: TLSv([\d.]+)", server_log)
     cipher = re.search(r"PUSH_REPLY,.*\bcipher ([A-Z0-9-]+)", server_log)
-    return Agreement(tls[1] if tls else "unknown", cipher[1] if cipher else "unknown")
+    exporter = re.search(r"PUSH_REPLY,.*\btls-ekm\b", server_log)
+    return Agreement(tls[1] if tls else "unknown", cipher[1] if cipher else "unknown", "tls-ekm" if exporter else "prf")
 
 
 def _capabilities(options: TunnelOptions) -> tuple[str, ...]:
@@ -73,7 +84,8 @@ def _capabilities(options: TunnelOptions) -> tuple[str, ...]:
     return (*transport, f"cipher.{options.cipher.lower()}")
 
 
-CHECKS: tuple[Check, ...] = tuple(
-    Check(options.title, partial(_try, options), requires=_capabilities(options)) for options in TUNNELS
+CHECKS: tuple[Check, ...] = (
+    *(Check(options.title, partial(_try, options), requires=_capabilities(options)) for options in TUNNELS),
+    *(Check(options.title, partial(_try, options), STOCK_ANNOUNCES, _capabilities(options)) for options in BY_PRF),
 )
 """One for each tunnel."""

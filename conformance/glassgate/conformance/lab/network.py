@@ -136,7 +136,9 @@ class Lab:
         script = self.directory / CHECK_USER
         script.write_text(check_user_script(), encoding="utf-8")
         script.chmod(0o700)
-        server = server_configuration(options, replace(keys, revoked=given.revoked), self.directory)
+        server = server_configuration(
+            options, replace(keys, server=given.server, revoked=given.revoked), self.directory
+        )
         (self.directory / "server.conf").write_text(server, encoding="utf-8")
         (self.directory / "client.ovpn").write_text(client_configuration(options, given), encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -212,6 +213,36 @@ class SlowTransfers:
         told = json.loads((self._lab.directory / "answer").read_text(encoding="utf-8"))
         Transfer(int(told["octets"]), taken, str(told["sha256"])).demand(self._octets, self.SEEDS[1])
         return f"{self._octets} octets each way in {taken:.1f} s, both hashes equal"
+
+
+class SteadyPing:
+    """Five pings a second in the background, until told to end: what is answered, and what twice."""
+
+    ROLE = "ping"
+
+    def __init__(self, lab: Lab, host: str, address: str) -> None:
+        self._lab, self._host, self._address = lab, host, address
+
+    def start(self) -> None:
+        """Begin."""
+        self._lab.spawn(self.ROLE, self._host, ["ping", "-n", "-q", "-i", "0.2", self._address])
+
+    def finish(self) -> str:
+        """End it; ping counts at SIGINT.
+
+        Raises:
+            CheckFailed: an answer came twice, or none at all.
+        """
+        self._lab.send_signal(self.ROLE, signal.SIGINT)
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while self._lab.exit_status(self.ROLE) is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._lab.stop(self.ROLE)
+        counted = read_ping(self._lab.log(self.ROLE).rpartition("PING ")[2])
+        told = f"{counted.received} of {counted.sent} pings answered"
+        if counted.duplicates or not counted.received:
+            raise CheckFailed(f"{told}, {counted.duplicates} twice")
+        return f"{told}, none twice"
 
 
 def _curl(octets: int) -> list[str]:

@@ -29,6 +29,11 @@ TUNNEL_SERVER_ADDRESS = "10.8.0.1"
 TUNNEL_CLIENT_ADDRESS = "10.8.0.2"
 FAR_ADDRESS = "203.0.113.10"
 
+EXTERNAL_MAC = "02:00:c0:a8:01:05"
+ROUTER_INSIDE_MAC = "02:00:c0:a8:01:01"
+ROUTER_OUTSIDE_MAC = "02:00:01:02:03:01"
+SERVER_MAC = "02:00:01:02:03:04"
+
 INTERNAL_INTERFACE = "internal"
 EXTERNAL_INTERFACE = "external"
 UPLINK = "eth0"
@@ -66,12 +71,12 @@ CABLES: tuple[tuple[End, End], ...] = (
     (End(HOST6, UPLINK, "02:00:0a:26:02:06", f"{HOST6_ADDRESS}/24"), End(SWITCH, "host6", "02:00:00:00:00:06")),
     (End(GATEWAY, INTERNAL_INTERFACE, INTERNAL_MAC), End(SWITCH, "gateway", "02:00:00:00:00:01")),
     (
-        End(GATEWAY, EXTERNAL_INTERFACE, "02:00:c0:a8:01:05", f"{EXTERNAL_ADDRESS}/24"),
-        End(ROUTER, "inside", "02:00:c0:a8:01:01", f"{ROUTER_ADDRESS}/24"),
+        End(GATEWAY, EXTERNAL_INTERFACE, EXTERNAL_MAC, f"{EXTERNAL_ADDRESS}/24"),
+        End(ROUTER, "inside", ROUTER_INSIDE_MAC, f"{ROUTER_ADDRESS}/24"),
     ),
     (
-        End(ROUTER, "outside", "02:00:01:02:03:01", "1.2.3.1/24"),
-        End(SERVER, "outside", "02:00:01:02:03:04", f"{SERVER_ADDRESS}/24"),
+        End(ROUTER, "outside", ROUTER_OUTSIDE_MAC, "1.2.3.1/24"),
+        End(SERVER, "outside", SERVER_MAC, f"{SERVER_ADDRESS}/24"),
     ),
     (
         End(SERVER, "inside", "02:00:cb:00:71:01", "203.0.113.1/24"),

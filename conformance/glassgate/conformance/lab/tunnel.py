@@ -69,6 +69,8 @@ class TunnelOptions:
     control: Control = Control.TLS_CRYPT
     cipher: str = "AES-256-GCM"
     tls: Literal["1.2", "1.3"] = "1.3"
+    keys: Literal["tls-ekm", "prf"] = "tls-ekm"
+    """What data keys are made by: the TLS exporter, or OpenVPN's own pseudo-random function."""
     mtu: int = TUNNEL_MTU
     server_renegotiates: int = RENEGOTIATION
     """After how many seconds the server asks for new keys."""
@@ -80,7 +82,8 @@ class TunnelOptions:
     @property
     def title(self) -> str:
         """The options that a stock client and server negotiate, in a few words."""
-        return f"{self.transport} {self.control} {self.cipher} TLS {self.tls}"
+        ending = " PRF" if self.keys == "prf" else ""
+        return f"{self.transport} {self.control} {self.cipher} TLS {self.tls}{ending}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,8 @@ def client_directory_entry() -> tuple[str, str]:
 def client_configuration(options: TunnelOptions, keys: Secrets) -> str:
     """The ``.ovpn`` file that any of the gateways is given, all its files inline."""
     user = _block("auth-user-pass", "\n".join(keys.user)) if options.password else ""
+    # OpenVPN has no directive for it, and hands what it does not know by ``setenv`` to scripts.
+    derivation = "setenv GLASSGATE_KEY_DERIVATION prf\n" if options.keys == "prf" else ""
     return f"""\
 client
 dev tun
@@ -176,7 +181,7 @@ mssfix 0
 reneg-sec {options.client_renegotiates}
 {_tls(options)}
 verb 3
-{_inline(keys, keys.client)}{user}{_wrapping(options.control, keys.client_wrapping, direction=1)}"""
+{derivation}{_inline(keys, keys.client)}{user}{_wrapping(options.control, keys.client_wrapping, direction=1)}"""
 
 
 def gateway_command(kind: GatewayKind, configuration: Path, *, own_stack: bool) -> list[str]:
