@@ -42,8 +42,9 @@ def parse_static_key(text: str) -> bytes:
     Raises:
         KeyFileError: it is no such file.
     """
+    body = _between(text, _STATIC)
     try:
-        key = bytes.fromhex("".join(_between(text, _STATIC).split()))
+        key = bytes.fromhex("".join(body.split()))
     except ValueError:
         raise KeyFileError(f"'{_STATIC}' holds what is not hexadecimal") from None
     if len(key) != STATIC_KEY_OCTETS:
@@ -57,8 +58,9 @@ def parse_v2_server_key(text: str) -> bytes:
     Raises:
         KeyFileError: it is no such file.
     """
+    body = _between(text, _V2_SERVER)
     try:
-        key = base64.b64decode("".join(_between(text, _V2_SERVER).split()), validate=True)
+        key = base64.b64decode("".join(body.split()), validate=True)
     except binascii.Error:
         raise KeyFileError(f"'{_V2_SERVER}' holds what is not base64") from None
     if len(key) != V2_SERVER_KEY_OCTETS:
