@@ -58,6 +58,7 @@ class Addresses:
         "_network",
         "_prefix",
         "_sources",
+        "_tunnel_edges",
         "first_host",
         "internal",
         "last_host",
@@ -69,6 +70,7 @@ class Addresses:
         network = internal.address.network
         self.internal = int(internal.address.ip)
         self.tunnel: int | None = None
+        self._tunnel_edges: tuple[int, ...] = ()
         self._prefix = Prefix(network)
         # s1-no-broadcast-in-31: a prefix of 31 or 32 bits has neither of these two.
         has_broadcast = network.prefixlen <= 30
@@ -82,6 +84,9 @@ class Addresses:
     def set_tunnel(self, address: IPv4Interface) -> None:
         """The tunnel's own address, as configured or pushed."""
         self.tunnel = int(address.ip)
+        network = address.network
+        has_broadcast = network.prefixlen <= 30
+        self._tunnel_edges = (int(network.network_address), int(network.broadcast_address)) if has_broadcast else ()
 
     def is_own(self, address: int) -> bool:
         """Whether this is one of the gateway's own addresses that are known here (S16)."""
@@ -94,6 +99,10 @@ class Addresses:
     def is_network_or_broadcast(self, address: int) -> bool:
         """Whether this is the internal network's network or broadcast address."""
         return address == self._broadcast or address == self._network
+
+    def is_tunnel_edge(self, address: int) -> bool:
+        """Whether this is the tunnel network's network or broadcast address: no one host (S20)."""
+        return address in self._tunnel_edges
 
     def is_neighbour(self, address: int) -> bool:
         """Whether a host with this address may be met inside: asked for, learned and sent to by ARP."""

@@ -136,14 +136,16 @@ class Icmp:
 
     def _error_refused(self, packet: memoryview, start: int, end: int, now: float) -> Rule | None:
         """Why no error may be sent about this packet (RFC 1812 4.3.2.7), or not now (4.3.2.8)."""
-        # s20-not-about-group: groups, and sources that are not one host, never come here; S14 to S16 dropped them
+        # Of groups and of sources that are no one host, S14 to S16 and S29 left only those of the tunnel's network.
         if WORD.unpack_from(packet, start + AT_FRAGMENT)[0] & FRAGMENT_OFFSET:
             return rules.S20_NOT_ABOUT_LATER_FRAGMENT
         if packet[start + AT_PROTOCOL] == PROTOCOL_ICMP:
             message = start + header_length(packet, start)
             if message < end and packet[message] in ERRORS:
                 return rules.S20_NOT_ABOUT_ERROR
-        if self._addresses.is_own(ADDRESS.unpack_from(packet, start + AT_SOURCE)[0]):
+        if self._addresses.is_tunnel_edge(ADDRESS.unpack_from(packet, start + AT_DESTINATION)[0]):
+            return rules.S20_NOT_ABOUT_GROUP
+        if self._addresses.is_tunnel_edge(ADDRESS.unpack_from(packet, start + AT_SOURCE)[0]):
             return rules.S20_NOT_TO_SOURCE
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
