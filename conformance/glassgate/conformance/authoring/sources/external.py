@@ -358,6 +358,28 @@ category.vector(
 )
 
 category.vector(
+    "ext-syn-unanswered",
+    "A SYN that nobody answers is given up after three minutes; the next attempt begins a second later",
+    rules.S2_UNANSWERED,
+    rules.S2_RETRY,
+    rules.L3_GIVE_UP,
+    rules.L3_RETRANSMIT,
+    source="RFC 9293 3.8.3; RFC 6298 5; OpenVPN options.c connect-retry",
+    result=Result.ACCEPTABLE,
+    begins=[STARTS],
+    steps=[
+        connects(ROUTER_ANSWERS.at(0.5)),
+        connects(time_passes(1.5)),
+        time_passes(2.0).expect(announces(), ANNOUNCES),
+        *(connects(time_passes(0.5 + waited)) for waited in (3.0, 7.0, 15.0, 31.0, 63.0, 123.0)),
+        time_passes(183.4).silence(),
+        time_passes(183.5).silence(),
+        time_passes(184.4).silence(),
+        connects(time_passes(184.5), "2"),
+    ],
+)
+
+category.vector(
     "ext-syn-refused",
     "A reset in answer to the SYN ends the attempt; the next one begins a second later, the router being known",
     rules.S2_REFUSED,

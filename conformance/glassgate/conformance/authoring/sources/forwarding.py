@@ -1109,6 +1109,32 @@ for name, title, packet in (
         steps=[introduces(HOST), far_end_sends(packet).silence(), fence_for_host()],
     )
 
+for name, address in (("broadcast", "10.8.0.255"), ("network", "10.8.0.0")):
+    category.invalid(
+        f"fwd-back-ttl-1-from-tunnel-{name}",
+        f"An expired packet from the tunnel network's own {name} address draws no error: that is no one host",
+        rules.S17_EXPIRED,
+        rules.S20_NOT_TO_SOURCE,
+        source="RFC 1812 4.3.2.7; RFC 1122 3.2.2",
+        steps=[
+            introduces(HOST),
+            far_end_sends(BACK.but(source=address, time_to_live=1)).silence(),
+            fence_for_host(),
+        ],
+    )
+    category.invalid(
+        f"fwd-ttl-1-to-tunnel-{name}",
+        f"An expired packet to the tunnel network's own {name} address draws no error: it is for no one host",
+        rules.S17_EXPIRED,
+        rules.S20_NOT_ABOUT_GROUP,
+        source="RFC 1812 4.3.2.7; RFC 1122 3.2.2",
+        steps=[
+            introduces(HOST),
+            host_sends(DATAGRAM.but(destination=address, time_to_live=1)).silence(),
+            fence(),
+        ],
+    )
+
 category.vector(
     "fwd-back-ttl-2",
     "A time to live of 2 out of the tunnel is enough",

@@ -34,6 +34,7 @@ from glassgate.conformance.packets import (
     bound,
     maximum_segment_size,
     tcp,
+    within,
 )
 from glassgate.contract import rules
 
@@ -55,6 +56,31 @@ category = Category(
             bug="none",
             what="a SYN that comes again in SYN-RECEIVED is answered by SYN and ACK again, not by an acknowledgement",
             effect="none: both tell the peer what is expected",
+        ),
+        "TCP_MORE_PATIENT": FlagNote(
+            bug="none",
+            what="text that nobody acknowledges is sent again after two minutes, too",
+            effect="the connection is kept for longer; RFC 9293 3.8.3 demands 100 seconds at least",
+        ),
+        "TCP_ENDS_SILENTLY": FlagNote(
+            bug="none",
+            what="a connection that is given up is forgotten without a reset",
+            effect="the peer learns of it when it next sends; RFC 9293 3.10.8 demands no more",
+        ),
+        "TCP_MORE_CHALLENGES": FlagNote(
+            bug="none",
+            what="more than ten challenge acknowledgements are sent in five seconds",
+            effect="none for the peer; RFC 5961 7 leaves the figures open",
+        ),
+        "TCP_WINDOW_LARGER": FlagNote(
+            bug="none",
+            what="the buffers of the connection are so large that the window has nothing to tell",
+            effect="none",
+        ),
+        "TCP_OTHER_CLOCK": FlagNote(
+            bug="none",
+            what="the clock of the initial sequence numbers has other ticks than 4 microseconds",
+            effect="none; RFC 9293 3.4.1 demands a clock, and such ticks in its example",
         ),
     },
 )
@@ -88,6 +114,12 @@ def gateway_segment(
 def answers(flags: int, sent: int, acknowledgment: int, data: bytes = b"", **fields: Any) -> ExpectedPacket:
     """The gateway's segment to the host."""
     return to_host(gateway_segment(flags, sent, acknowledgment, data, **fields))
+
+
+def _reset(sent: int) -> ExpectedPacket:
+    """The gateway resets, with a sequence number that its receiver believes (RFC 5961 3.2)."""
+    segment = tcp(7, 5000, RST, sequence=bound("isn", sent), window=ANY)
+    return to_host(from_gateway(HOST.address, segment, dont_fragment=True))
 
 
 SYN_ACK = answers(SYN | ACK, 0, 1001, options=MSS)
@@ -129,6 +161,26 @@ category.vector(
     source="RFC 9293 3.10.7.2, 3.7.1; RFC 6691 2",
     requires=["tcp_echo"],
     steps=[*opens(), fence_local()],
+)
+
+category.vector(
+    "tcp-opened-again",
+    "The same connection, opened again a second later, begins 250000 numbers further: a tick is 4 microseconds",
+    rules.L3_INITIAL_SEQUENCE,
+    rules.L3_PASSIVE_OPEN,
+    source="RFC 6528 3; RFC 9293 3.4.1",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST),
+        host_sends(host_segment(SYN, 1000, options=MSS)).at(4.0).expect(SYN_ACK),
+        host_sends(host_segment(RST, 1001)).at(4.5).silence(),
+        host_sends(host_segment(SYN, 2000, options=MSS))
+        .at(5.0)
+        .expect(answers(SYN | ACK, 250_000, 2001, options=MSS))
+        .or_else("TCP_OTHER_CLOCK", answers(SYN | ACK, 0, 2001, options=MSS, sequence=ANY)),
+        fence_local(),
+    ],
 )
 
 category.vector(
@@ -289,11 +341,7 @@ category.invalid(
         introduces(HOST),
         host_sends(host_segment(SYN, 1000, options=MSS)).expect(SYN_ACK),
         host_sends(host_segment(RST, 1001)).silence(),
-        host_sends(host_segment(ACK, 1001, 1)).expect(
-            to_host(
-                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 1), window=ANY), dont_fragment=True)
-            )
-        ),
+        host_sends(host_segment(ACK, 1001, 1)).expect(_reset(1)),
         fence_local(),
     ],
 )
@@ -334,11 +382,7 @@ category.invalid(
         introduces(HOST),
         host_sends(host_segment(SYN, 1000, options=MSS)).expect(SYN_ACK),
         host_sends(host_segment(SYN, 1001, options=MSS)).silence(),
-        host_sends(host_segment(ACK, 1001, 1)).expect(
-            to_host(
-                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 1), window=ANY), dont_fragment=True)
-            )
-        ),
+        host_sends(host_segment(ACK, 1001, 1)).expect(_reset(1)),
         fence_local(),
     ],
 )
@@ -502,6 +546,59 @@ category.vector(
 )
 
 category.vector(
+    "tcp-given-up",
+    "Text that nobody acknowledges is sent again after ever longer times; after two minutes the connection is reset",
+    rules.L3_GIVE_UP,
+    rules.L3_RETRANSMIT,
+    source="RFC 9293 3.8.3; RFC 6298 5",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        echoes(host_sends(host_segment(PSH | ACK, 1001, 1, b"hello")).at(10.0), 1, 1006, b"hello"),
+        *(
+            time_passes(10.0 + waited).expect(answers(PSH | ACK, 1, 1006, b"hello"))
+            for waited in (1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
+        ),
+        time_passes(132.9).silence(),
+        time_passes(133.0)
+        .expect(_reset(6))
+        .or_else("TCP_MORE_PATIENT", answers(PSH | ACK, 1, 1006, b"hello"))
+        .or_else("TCP_ENDS_SILENTLY"),
+        host_sends(host_segment(ACK, 1006, 1)).when("TCP_ENDS_SILENTLY").expect(_reset(1)),
+        fence_local(),
+    ],
+)
+
+category.vector(
+    "tcp-probes-given-up",
+    "A peer that never answers the probes of its closed window is given up like any other",
+    rules.L3_GIVE_UP,
+    rules.L3_PROBE,
+    source="RFC 9293 3.8.6.1, 3.8.3",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"hello", window=0)).at(10.0).expect(answers(ACK, 1, 1006)),
+        *(
+            time_passes(10.0 + waited)
+            .expect(answers(ACK, 1, 1006, b"h"))
+            .or_else("TCP_PROBE_PUSHES", answers(PSH | ACK, 1, 1006, b"h"))
+            for waited in (1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
+        ),
+        time_passes(132.9).silence(),
+        time_passes(133.0)
+        .expect(_reset(1))
+        .or_else("TCP_MORE_PATIENT", answers(ACK, 1, 1006, b"h"))
+        .or_else("TCP_PROBE_PUSHES", answers(PSH | ACK, 1, 1006, b"h"))
+        .or_else("TCP_ENDS_SILENTLY"),
+        host_sends(host_segment(ACK, 1006, 1)).when("TCP_ENDS_SILENTLY").expect(_reset(1)),
+        fence_local(),
+    ],
+)
+
+category.vector(
     "tcp-part-acknowledged",
     "Of two segments the first is acknowledged: only the second is sent again, a second after that",
     rules.L3_RETRANSMIT,
@@ -582,6 +679,40 @@ category.vector(
     ],
 )
 
+_FULL = 1460
+_SENT = 24
+"""So many full segments fill what the service may hold of answers, and more than one waits unread behind them."""
+
+category.vector(
+    "tcp-window-opens",
+    "A service that cannot answer stops reading; when it reads again, and can tell so with nothing else, it does",
+    rules.L3_WINDOW_UPDATE,
+    rules.L3_TEXT,
+    source="RFC 9293 3.8.6.2.2",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        echoes(
+            host_sends(host_segment(PSH | ACK, 1001, 1, bytes(_FULL), window=_FULL)).at(10.0),
+            1,
+            1001 + _FULL,
+            bytes(_FULL),
+        ),
+        *(
+            host_sends(host_segment(ACK, 1001 + _FULL * number, 1, bytes(_FULL), window=_FULL))
+            .at(10.0 + number / 100)
+            .expect(answers(ACK, 1 + _FULL, 1001 + _FULL * (number + 1)))
+            for number in range(1, _SENT)
+        ),
+        host_sends(host_segment(ACK, 1001 + _FULL * _SENT, 1 + _FULL, window=0))
+        .at(10.5)
+        .expect(answers(ACK, 1 + _FULL, 1001 + _FULL * _SENT, window=within(_FULL, 0xFFFF)))
+        .or_else("TCP_WINDOW_LARGER"),
+        fence_local(),
+    ],
+)
+
 category.vector(
     "tcp-window-of-the-peer",
     "No more is sent than the peer's window holds",
@@ -640,6 +771,26 @@ for name, title, segment, rule, why in (
         steps=[*opens(), host_sends(segment).expect(answers(ACK, 1, 1001)), fence_local()],
     )
 
+category.vector(
+    "tcp-challenge-limit",
+    "Ten SYNs in five seconds are challenged, the eleventh is not; five seconds after the first there is room again",
+    rules.L3_CHALLENGE_LIMIT,
+    rules.L3_CHALLENGE_SYN,
+    source="RFC 5961 7",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        *(
+            host_sends(host_segment(SYN, 1001)).at(10.0 + number / 10).expect(answers(ACK, 1, 1001))
+            for number in range(10)
+        ),
+        host_sends(host_segment(SYN, 1001)).at(14.9).silence().or_else("TCP_MORE_CHALLENGES", answers(ACK, 1, 1001)),
+        host_sends(host_segment(SYN, 1001)).at(15.0).expect(answers(ACK, 1, 1001)),
+        fence_local(),
+    ],
+)
+
 for name, title, segment, rule, why in (
     (
         "reset-outside-window",
@@ -681,11 +832,7 @@ category.vector(
     steps=[
         *opens(),
         host_sends(host_segment(RST, 1001)).silence(),
-        host_sends(host_segment(PSH | ACK, 1001, 1, b"anyone?")).expect(
-            to_host(
-                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 1), window=ANY), dont_fragment=True)
-            )
-        ),
+        host_sends(host_segment(PSH | ACK, 1001, 1, b"anyone?")).expect(_reset(1)),
     ],
 )
 
@@ -705,11 +852,7 @@ category.vector(
         .expect(answers(FIN | ACK, 1, 1002))
         .or_else("TCP_ACKS_FIRST", answers(ACK, 1, 1002), answers(FIN | ACK, 1, 1002)),
         host_sends(host_segment(ACK, 1002, 2)).silence(),
-        host_sends(host_segment(ACK, 1002, 2)).expect(
-            to_host(
-                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 2), window=ANY), dont_fragment=True)
-            )
-        ),
+        host_sends(host_segment(ACK, 1002, 2)).expect(_reset(2)),
     ],
 )
 
@@ -748,11 +891,7 @@ category.invalid(
         host_sends(host_segment(SYN, 2000, options=MSS, port=5001)).expect(
             answers(SYN | ACK, 0, 2001, options=MSS, port=5001, sequence=bound("other", 0))
         ),
-        host_sends(host_segment(ACK, 1001, 1)).expect(
-            to_host(
-                from_gateway(HOST.address, tcp(7, 5000, RST, sequence=bound("isn", 1), window=ANY), dont_fragment=True)
-            )
-        ),
+        host_sends(host_segment(ACK, 1001, 1)).expect(_reset(1)),
         fence_local(),
     ],
 )
