@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Collection
 
@@ -59,12 +60,12 @@ class EchoServices:
         self._connections.clear()
 
     def _echo(self, connection: socket.socket) -> None:
-        """Send back what came; if that was all, the close goes with it."""
-        octets = connection.recv(LARGEST_READ)
+        """Send back all that came; if that was the end, the close goes with it."""
+        octets, has_ended = _read(connection)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         if octets:
             connection.send(octets)
-        if not octets or _has_ended(connection):
+        if has_ended:
             self._forget(connection)
         else:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
@@ -75,11 +76,14 @@ class EchoServices:
             connection.close()
 
 
-def _has_ended(connection: socket.socket) -> bool:
-    try:
-        return not connection.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
+def _read(connection: socket.socket) -> tuple[bytes, bool]:
+    """All octets that are there (one read ends at urgent text), and whether the peer has closed."""
+    gathered = b""
+    with contextlib.suppress(BlockingIOError):
+        while octets := connection.recv(LARGEST_READ):
+            gathered += octets
+        return gathered, True
+    return gathered, False
 
 
 def _listener(kind: socket.SocketKind, address: str, port: int) -> socket.socket:

@@ -49,6 +49,7 @@ LIMITS: Mapping[str, str] = {
     "reassembly_contexts": "Linux bounds the memory of reassembly, not the datagrams",
     "reassembly_octets": "Linux counts the memory that fragments take, not their octets",
     "reassembly_fragments": "Linux has no bound on the fragments of one datagram",
+    "tcp_connections": "the number of connections is a service's own affair on Linux, not the kernel's",
     "icmp_burst": "Linux takes up to three tokens of its bucket at random, so nobody can tell which error is withheld",
     "icmp_rate": "Linux takes up to three tokens of its bucket at random, so nobody can tell which error is withheld",
 }
