@@ -24,7 +24,10 @@ checks.py     what is looked at, one function a line of the table
 matrix.py     every kind of tunnel, each brought up and used
 resets.py     forged TCP resets
 faults.py     what goes wrong under traffic, and keys that must not work
+far_end.py    this project's far end in the stock server's place
+dissection.py what tshark makes of the captures
+whole.py      all of it, part by part
 report.py     the table
 signals.py    Ctrl-C, SIGTERM and the clock as an exception
-commands.py   glassgate lab run, matrix, faults, up, shell, status, down
+commands.py   glassgate lab run, matrix, faults, far-end, all, up, shell, status, down
 """

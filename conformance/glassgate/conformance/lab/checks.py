@@ -61,6 +61,8 @@ class Run:
     lab: Lab
     file_octets: int
     iperf3_seconds: int
+    captures: Path | None = None
+    """Where both sides of the gateway are recorded, if they are."""
 
     @property
     def unexpected(self) -> Path:

@@ -1,4 +1,7 @@
-"""``glassgate lab``: run, matrix, faults, up, shell, status, down. Exit status 0: well, 1: a check failed, 2: none."""
+"""``glassgate lab``: run, matrix, faults, far-end, all; up, shell, status, down.
+
+Exit status 0: all is well, 1: a check failed, 2: there was nothing to work with.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import contextlib
 import functools
 import json
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec, TextIO
 
@@ -16,16 +21,27 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from glassgate.conformance.lab import checks, faults, matrix, network, programs, report, state, topology
+from glassgate.conformance.lab import (
+    checks,
+    far_end,
+    faults,
+    matrix,
+    network,
+    programs,
+    report,
+    state,
+    topology,
+    whole,
+)
 from glassgate.conformance.lab.checks import Check, Result, Run, Verdict
 from glassgate.conformance.lab.errors import EXIT_FAILED, EXIT_UNUSABLE, CheckFailed, Interrupted, LabError
 from glassgate.conformance.lab.network import Lab
 from glassgate.conformance.lab.signals import interruptible, undisturbed
 from glassgate.conformance.lab.state import LabState
 from glassgate.conformance.lab.tunnel import GatewayKind, TunnelOptions
+from glassgate.conformance.lab.whole import MEGABYTE, Part
 
 P = ParamSpec("P")
-MEGABYTE = 1_000_000
 UP_SECONDS = 90
 SHOWN_LOGS = (topology.GATEWAY, topology.SERVER)
 GATEWAY_OPTION = click.option(
@@ -40,6 +56,12 @@ EXTERNAL_OPTION = click.option(
 ONLY_OPTION = click.option("--only", default="", metavar="TEXT", help="Only those whose title holds TEXT.")
 TIMEOUT_OPTION = click.option(
     "--timeout", default=600, show_default=True, type=click.IntRange(1, 7200), help="Seconds for all of it.",
+)  # fmt: skip
+SIZE_OPTION = click.option(
+    "--size", default=4, show_default=True, type=click.IntRange(1, 1000), help="Size of the files, in MB.",
+)  # fmt: skip
+SECONDS_OPTION = click.option(
+    "--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="Time of each iperf3 run.",
 )  # fmt: skip
 JSON_OPTION = click.option(
     "--json", "json_file", type=click.File("w", lazy=False), help="Write the results there, too.",
@@ -76,8 +98,8 @@ def lab() -> None:
 @GATEWAY_OPTION
 @EXTERNAL_OPTION
 @PCAP_OPTION
-@click.option("--size", default=4, show_default=True, type=click.IntRange(1, 1000), help="Size of the files, in MB.")
-@click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="Time of each iperf3 run.")
+@SIZE_OPTION
+@SECONDS_OPTION
 @TIMEOUT_OPTION
 @JSON_OPTION
 @_with_clear_errors
@@ -85,14 +107,8 @@ def run(
     gateway: str, external: str, captures: Path | None, size: int, seconds: int, timeout: int, json_file: TextIO | None
 ) -> int:
     """Build the lab, run the checks through a gateway, print what was measured, take it down."""
-
-    def measure(made: Lab) -> Iterator[Result]:
-        task = Run(made, size * MEGABYTE, seconds)
-        checks.prepare(task)
-        made.start_tunnel(TunnelOptions())
-        return checks.results(task)
-
-    return _work(gateway, external, measure, captures, timeout, json_file)
+    part = whole.run(GatewayKind(gateway), external, size * MEGABYTE, seconds, captures)
+    return _work(gateway, [part], timeout, json_file)
 
 
 @lab.command(name="matrix")
@@ -107,7 +123,7 @@ def matrix_command(
     gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
 ) -> int:
     """Bring up every kind of tunnel in turn: transports, control channels, ciphers, versions of TLS."""
-    return _work(gateway, external, _each(matrix.CHECKS, only), captures, timeout, json_file)
+    return _work(gateway, [_each(gateway, external, matrix.CHECKS, only, captures)], timeout, json_file)
 
 
 @lab.command(name="faults")
@@ -122,43 +138,82 @@ def faults_command(
     gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
 ) -> int:
     """Break things under traffic, and give the gateway wrong keys: nothing may be lost, nothing let in."""
-    return _work(gateway, external, _each(faults.CHECKS, only), captures, timeout, json_file)
+    return _work(gateway, [_each(gateway, external, faults.CHECKS, only, captures)], timeout, json_file)
 
 
-def _each(listed: Sequence[Check], only: str) -> Callable[[Lab], Iterator[Result]]:
+@lab.command(name="far-end")
+@GATEWAY_OPTION
+@EXTERNAL_OPTION
+@ONLY_OPTION
+@PCAP_OPTION
+@TIMEOUT_OPTION
+@JSON_OPTION
+@_with_clear_errors
+def far_end_command(
+    gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
+) -> int:
+    """Put `glassgate far-end` in the stock server's place; with --gateway openvpn a stock client connects to it."""
+    part = _each(gateway, external, far_end.CHECKS, only, captures, far_end.FILE_OCTETS)
+    return _work(gateway, [part], timeout, json_file)
+
+
+@lab.command(name="all")
+@GATEWAY_OPTION
+@SIZE_OPTION
+@SECONDS_OPTION
+@click.option("--timeout", default=3600, show_default=True, type=click.IntRange(1, 7200), help="Seconds for all of it.")
+@JSON_OPTION
+@_with_clear_errors
+def all_command(gateway: str, size: int, seconds: int, timeout: int, json_file: TextIO | None) -> int:
+    """Everything, part by part: run (own stack, too; read by tshark), matrix, faults, and the far end."""
+    programs.require({**programs.PACKAGES, **programs.DISSECTORS})
+    with tempfile.TemporaryDirectory(prefix="glassgate-lab-") as captures:
+        parts = whole.parts(GatewayKind(gateway), size * MEGABYTE, seconds, Path(captures))
+        return _work(gateway, parts, timeout, json_file)
+
+
+def _each(
+    gateway: str, external: str, listed: Sequence[Check], only: str, captures: Path | None, octets: int = MEGABYTE
+) -> Part:
     """Those checks whose title holds a text: each makes and ends its own tunnel."""
-    chosen = [check for check in listed if only in check.title]
+    chosen = tuple(check for check in listed if only in check.title)
     if not chosen:
         raise LabError(f"no title holds {only!r}; the first is {listed[0].title!r}")
-    return lambda made: (checks.execute(Run(made, MEGABYTE, 1), check) for check in chosen)
+    return replace(whole.each(GatewayKind(gateway), external, gateway, chosen, octets), captures=captures)
 
 
-def _work(
-    gateway: str,
-    external: str,
-    measure: Callable[[Lab], Iterator[Result]],
-    captures: Path | None,
-    timeout: int,
-    json_file: TextIO | None,
-) -> int:
-    """Build a lab, measure in it, take it down whatever happens; the exit status."""
-    _make_directory(captures)
+def _work(gateway: str, parts: Sequence[Part], timeout: int, json_file: TextIO | None) -> int:
+    """For each part build a lab, measure in it, take it down whatever happens; the exit status."""
+    for part in parts:
+        _make_directory(part.captures)
     for abandoned in network.take_down_abandoned():
         click.echo(f"took down {abandoned.name}, left by a run that was killed", err=True)
-    results: list[Result] = []
+    found: dict[str, list[Result]] = {}
     start = time.monotonic()
     is_complete = False
     try:
-        with interruptible(timeout), _lab(GatewayKind(gateway), external, stays=False) as made:
-            _measure_all(made, measure, captures, results)
-            is_complete = True
+        with interruptible(timeout):
+            for part in parts:
+                with _lab(part.gateway, part.external, stays=False) as made:
+                    _measure_all(made, part, found.setdefault(part.title, []))
+        is_complete = True
     except Interrupted as interrupted:
         return _interrupted(interrupted)
     finally:
         if json_file is not None:
-            json.dump(report.to_json(results, gateway, is_complete=is_complete), json_file, indent=1)
-    click.echo(report.summary(results, time.monotonic() - start))
-    return 0 if report.has_passed(results) else EXIT_FAILED
+            json.dump(report.to_json(found, gateway, is_complete=is_complete), json_file, indent=1)
+    _tell(found, time.monotonic() - start)
+    return 0 if report.has_passed(report.together(found)) else EXIT_FAILED
+
+
+def _tell(found: Mapping[str, Sequence[Result]], seconds: float) -> None:
+    """The last line; where there are several parts, what failed is repeated before it."""
+    if len(found) > 1:
+        for title, results in found.items():
+            for result in results:
+                if result.verdict is Verdict.FAILED:
+                    click.echo(f"failed: {title}: {result.title}: {result.measured}")
+    click.echo(report.summary(report.together(found), seconds))
 
 
 def _interrupted(interrupted: Interrupted) -> int:
@@ -166,20 +221,17 @@ def _interrupted(interrupted: Interrupted) -> int:
     return interrupted.exit_status
 
 
-def _measure_all(
-    made: Lab, measure: Callable[[Lab], Iterator[Result]], captures: Path | None, results: list[Result]
-) -> None:
+def _measure_all(made: Lab, part: Part, results: list[Result]) -> None:
     """Everything between up and down: the table grows as the checks end; logs follow if something failed."""
     out = report.console()
-    gateway = made.state.gateway
     with out.status("building the network"):
         made.build()
-        _capture(made, captures)
-        running = measure(made)
-    with Live(report.table(results, gateway), console=out, auto_refresh=False) as live:
+        _capture(made, part.captures, part.packets)
+        running = part.measure(made)
+    with Live(report.table(results, part.title), console=out, auto_refresh=False) as live:
         for result in running:
             results.append(result)
-            live.update(report.table(results, gateway), refresh=True)
+            live.update(report.table(results, part.title), refresh=True)
     if not out.is_terminal:
         out.print()  # where it does not go to a terminal, the table ends without a line feed
     if any(result.verdict is Verdict.FAILED for result in results):
@@ -196,12 +248,12 @@ def _make_directory(directory: Path | None) -> None:
         raise LabError(f"{directory} cannot be made: {error.strerror}") from None
 
 
-def _capture(made: Lab, directory: Path | None) -> None:
+def _capture(made: Lab, directory: Path | None, packets: int | None = None) -> None:
     if directory is None:
         return
     for interface in (topology.INTERNAL_INTERFACE, topology.EXTERNAL_INTERFACE):
         path = directory.absolute() / f"{interface}.pcap"
-        made.capture(f"capture {interface}", topology.GATEWAY, interface, path)
+        made.capture(f"capture {interface}", topology.GATEWAY, interface, path, packets=packets)
 
 
 @contextlib.contextmanager

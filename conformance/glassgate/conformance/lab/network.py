@@ -76,9 +76,11 @@ class Lab:
         self._make_network(self.kind)
         self._start_services()
 
-    def capture(self, role: str, host: str, interface: str, path: Path, expression: str = "") -> None:
-        """Record what passes an interface into a file; returns when the recording has begun."""
-        self.spawn(role, host, capture_command(interface, path, expression))
+    def capture(
+        self, role: str, host: str, interface: str, path: Path, expression: str = "", packets: int | None = None
+    ) -> None:
+        """Record what passes an interface into a file, so many packets; returns when the recording has begun."""
+        self.spawn(role, host, capture_command(interface, path, expression, packets))
         deadline = time.monotonic() + READY_SECONDS
         while "listening on" not in self.log(role):
             self._demand_progress(role, deadline)
@@ -92,13 +94,21 @@ class Lab:
         Raises:
             LabError: the server did not come up.
         """
+        self.begin_tunnel(options)
+        self._write_files(options, spoil)
+        self.start_server()
+        self.start_gateway(self.directory / "client.ovpn")
+
+    def begin_tunnel(self, options: TunnelOptions) -> None:
+        """Forget what the last tunnel's two ends have said."""
         self.options = options
         for role in (topology.GATEWAY, topology.SERVER):
             self._log_path(role).unlink(missing_ok=True)
-        self._write_files(options, spoil)
-        self.start_server()
+
+    def start_gateway(self, configuration: Path) -> None:
+        """Start the gateway with a configuration file."""
         self.gateway_started = time.monotonic()
-        command = gateway_command(self.kind, self.directory / "client.ovpn", own_stack=self.own_stack)
+        command = gateway_command(self.kind, configuration, own_stack=self.own_stack)
         self.spawn(topology.GATEWAY, topology.GATEWAY, command)
 
     def stop_tunnel(self) -> None:
@@ -159,11 +169,18 @@ class Lab:
         Raises:
             LabError: it did not come up.
         """
-        before = self.log(topology.SERVER).count(SERVER_READY)
-        configuration = str(self.directory / "server.conf")
-        self.spawn(topology.SERVER, topology.SERVER, ["openvpn", "--config", configuration])
+        self.serve(["openvpn", "--config", str(self.directory / "server.conf")], SERVER_READY)
+
+    def serve(self, command: Sequence[str], ready: str) -> None:
+        """Start a program in the server's place; it serves when it says that it is ready.
+
+        Raises:
+            LabError: it did not come up.
+        """
+        before = self.log(topology.SERVER).count(ready)
+        self.spawn(topology.SERVER, topology.SERVER, command)
         deadline = time.monotonic() + READY_SECONDS
-        while self.log(topology.SERVER).count(SERVER_READY) == before:
+        while self.log(topology.SERVER).count(ready) == before:
             self._demand_progress(topology.SERVER, deadline)
             time.sleep(0.05)
 
@@ -290,9 +307,10 @@ class Lab:
             child.poll()  # reaps it, if it is ours
 
 
-def capture_command(interface: str, path: Path, expression: str = "") -> list[str]:
+def capture_command(interface: str, path: Path, expression: str = "", packets: int | None = None) -> list[str]:
     """tcpdump into a file, each packet written at once; as root, because the directory is the user's choice."""
-    return ["tcpdump", "-i", interface, "-n", "-U", "-s", "0", "-Z", "root", "-w", str(path), expression]
+    bound = [] if packets is None else ["-c", str(packets)]
+    return ["tcpdump", "-i", interface, "-n", "-U", "-s", "0", "-Z", "root", *bound, "-w", str(path), expression]
 
 
 def existing_namespaces(name: str) -> list[str]:

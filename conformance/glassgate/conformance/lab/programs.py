@@ -23,6 +23,9 @@ PACKAGES: Mapping[str, str] = {
 }
 """Each program and its Debian package."""
 
+DISSECTORS: Mapping[str, str] = {"tshark": "tshark"}
+"""The same for what reads captures: only ``lab all`` needs it."""
+
 TUN_DEVICE = Path("/dev/net/tun")
 SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where administrators' programs live: not on everybody's PATH."""
@@ -34,7 +37,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C", "PATH": f"{path}:{SYSTEM_DIRECTORIES}"}
 
 
-def missing() -> list[str]:
+def missing(packages: Mapping[str, str] = PACKAGES) -> list[str]:
     """What the lab needs and does not find here, one line each; empty if all is there."""
     problems = []
     if os.geteuid() != 0:
@@ -42,7 +45,7 @@ def missing() -> list[str]:
     search = environment()["PATH"]
     problems += [
         f"{program} is missing: apt-get install {package}"
-        for program, package in PACKAGES.items()
+        for program, package in packages.items()
         if shutil.which(program, path=search) is None
     ]
     if not TUN_DEVICE.exists():
@@ -50,13 +53,13 @@ def missing() -> list[str]:
     return problems
 
 
-def require() -> None:
+def require(packages: Mapping[str, str] = PACKAGES) -> None:
     """Go on only where the lab can work.
 
     Raises:
         LabError: something is missing; the message names all of it.
     """
-    if problems := missing():
+    if problems := missing(packages):
         raise LabError("; ".join(problems))
 
 

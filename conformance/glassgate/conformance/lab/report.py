@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -31,9 +31,9 @@ def console() -> Console:
     return plain if plain.is_terminal else Console(width=max(plain.width, NARROWEST))
 
 
-def table(results: Sequence[Result], gateway: str) -> Table:
+def table(results: Sequence[Result], title: str) -> Table:
     """The results so far."""
-    grid = Table(title=f"glassgate lab: {gateway}", title_justify="left", box=box.SIMPLE_HEAD)
+    grid = Table(title=f"glassgate lab: {title}", title_justify="left", box=box.SIMPLE_HEAD)
     grid.add_column("check", no_wrap=True)
     grid.add_column("measured", overflow="fold")
     grid.add_column("verdict", no_wrap=True)
@@ -49,13 +49,25 @@ def summary(results: Sequence[Result], seconds: float) -> str:
     return f"{told or 'nothing was run'} in {seconds:.1f} s"
 
 
-def to_json(results: Sequence[Result], gateway: str, *, is_complete: bool) -> dict[str, Any]:
-    """The same for programs. A run that was interrupted has not passed."""
+def to_json(parts: Mapping[str, Sequence[Result]], gateway: str, *, is_complete: bool) -> dict[str, Any]:
+    """The same for programs, part by part. A run that was interrupted has not passed."""
     lines = [
-        {"check": r.title, "verdict": r.verdict.value, "measured": r.measured, "seconds": round(r.seconds, 3)}
-        for r in results
+        {
+            "part": title,
+            "check": result.title,
+            "verdict": result.verdict.value,
+            "measured": result.measured,
+            "seconds": round(result.seconds, 3),
+        }
+        for title, results in parts.items()
+        for result in results
     ]
-    return {"gateway": gateway, "passed": is_complete and has_passed(results), "checks": lines}
+    return {"gateway": gateway, "passed": is_complete and has_passed(together(parts)), "checks": lines}
+
+
+def together(parts: Mapping[str, Sequence[Result]]) -> list[Result]:
+    """The results of all parts."""
+    return [result for results in parts.values() for result in results]
 
 
 def has_passed(results: Sequence[Result]) -> bool:

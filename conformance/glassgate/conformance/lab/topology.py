@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+INTERNAL_NETWORK = "10.38.2.0/24"
 INTERNAL_ADDRESS = "10.38.2.1"
 INTERNAL_MAC = "00:f0:0d:f0:0d:00"
 HOST5_ADDRESS = "10.38.2.5"
