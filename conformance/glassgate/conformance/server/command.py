@@ -151,8 +151,8 @@ def far_end(
     if is_own:
         client.write(client_configuration(settings, introduction, host, port))
         client.flush()
-    _say(f"listening at {host}:{port} over {proto}, control channel {control}")
     with stopped_by_signals(driver):
+        _say(f"listening at {host}:{port} over {proto}, control channel {control}")
         driver.run()
     return 0
 
