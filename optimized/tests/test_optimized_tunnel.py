@@ -264,6 +264,17 @@ def test_what_was_pushed_is_obeyed(make, negotiated):
     assert world.tunnel(make.icmp("8.8.8.8", "10.8.0.9", 8, 0, bytes(4))).fates == ["l1-echo"]
 
 
+def test_a_pushed_network_that_overlaps_the_internal_one_is_refused(make, negotiated):
+    world, client = negotiated
+    client.script = [[Configured(IPv4Interface("10.38.0.2/16"), 1400, None), UseKey(0)]]
+    world.flow(b"\x00\x01\x20")
+    assert world.states == ["s1-prefixes-apart"]
+    assert world.words == ["CloseFlow"]
+    assert world.gateway.deadline is not None
+    world.gateway.tick(world.now)
+    assert world.inside(make.udp(HOST, "8.8.8.8", 1, 2)).fates == ["s4-tunnel-down"]
+
+
 def test_two_keys_live_at_once_until_one_is_dropped(make, negotiated):
     world, client = negotiated
     client.script = [[install(make, 1)]]

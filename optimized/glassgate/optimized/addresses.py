@@ -46,6 +46,11 @@ class Prefix:
     def __contains__(self, address: int) -> bool:
         return address & self.mask == self.network
 
+    def overlaps(self, other: Prefix) -> bool:
+        """Whether one of the two is inside the other."""
+        shorter = self.mask & other.mask
+        return self.network & shorter == other.network & shorter
+
 
 SPECIAL = tuple((Prefix(IPv4Network(text)), rule) for text, rule in _DESTINATION_REFUSED)
 
@@ -99,6 +104,10 @@ class Addresses:
     def is_network_or_broadcast(self, address: int) -> bool:
         """Whether this is the internal network's network or broadcast address."""
         return address == self._broadcast or address == self._network
+
+    def is_apart(self, address: IPv4Interface) -> bool:
+        """Whether the network of a tunnel address has nothing in common with the internal one (S1)."""
+        return not self._prefix.overlaps(Prefix(address.network))
 
     def is_tunnel_edge(self, address: int) -> bool:
         """Whether this is the tunnel network's network or broadcast address: no one host (S20)."""

@@ -289,6 +289,9 @@ class Tunnel:
                 case control.DropKey(key_id):
                     self._drop_key(key_id)
                 case control.Configured(address, mtu, mssfix):  # s2-pushed
+                    if not self._addresses.is_apart(address):
+                        self.fail(rules.S1_PREFIXES_APART, now)
+                        return
                     self._configure(address, mtu, mssfix)
                 case control.Report(because, detail):
                     self._state(because, detail)
