@@ -3,13 +3,15 @@
 PYTHON ?= python3
 GATEWAY ?= reference
 SECONDS ?= 60
+SIZE ?= 100
+IPERF3 ?= 10
 BIN := .venv/bin
 
-.PHONY: demo test lint check fuzz lab bench docs mutation coverage pypy clean help
+.PHONY: demo test lint check fuzz lab lab-quick bench docs mutation coverage pypy clean help
 .DELETE_ON_ERROR:
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/run ## the suite against both gateways, then packets followed through the network (no privilege)
 	$(BIN)/glassgate demo
@@ -28,7 +30,10 @@ check: .venv/run ## the conformance suite against both gateways
 fuzz: .venv/run ## differential fuzzing, SECONDS=60
 	$(BIN)/glassgate fuzz reference optimized --seconds $(SECONDS)
 
-lab: .venv/run ## root: real traffic through a stock openvpn server in network namespaces, GATEWAY=reference
+lab: .venv/run ## root: everything with a stock openvpn in network namespaces, GATEWAY=reference SIZE=100 IPERF3=10
+	$(BIN)/glassgate lab all --gateway $(GATEWAY) --size $(SIZE) --seconds $(IPERF3)
+
+lab-quick: .venv/run ## root: of that, real traffic through one tunnel only: a minute
 	$(BIN)/glassgate lab run --gateway $(GATEWAY)
 
 bench: .venv/run ## what a packet costs: both gateways and the bare cipher side by side

@@ -33,6 +33,11 @@ def test_a_wrong_checksum_is_told_wherever_in_the_packet_it_is() -> None:
     )
 
 
+def test_a_quotation_in_an_icmp_error_has_no_checksum_of_its_own() -> None:
+    assert dissection.read("1\teth:ethertype:ip:icmp:ip:tcp\t1,1\t1\t0\t\n").complaints == ()
+    assert dissection.read("1\teth:ethertype:ip:icmp:ip:tcp\t1,1\t0\t\t\n").complaints != ()
+
+
 def test_no_packets_are_no_complaint() -> None:
     assert dissection.read("") == dissection.Dissection(dissection.Counter(), (), 0)
 

@@ -42,9 +42,14 @@ def read(output: str) -> Dissection:
     lines = output.splitlines()
     for line in lines:
         number, stack, *states = line.split("\t")
-        protocols.update(set(stack.split(":")))
-        wrong = [name for name, state in zip(CHECKSUMS, states, strict=True) if BAD in state.split(",")]
-        if MALFORMED in stack.split(":"):
+        names = set(stack.split(":"))
+        protocols.update(names)
+        # tshark judges the quotation in an ICMP error as if it were whole, and its TCP or UDP never is.
+        judged = {"ip", "icmp"} if "icmp" in names else set(CHECKSUMS)
+        wrong = [
+            name for name, state in zip(CHECKSUMS, states, strict=True) if name in judged and BAD in state.split(",")
+        ]
+        if MALFORMED in names:
             complaints.append(f"packet {number} is malformed ({stack})")
         elif wrong:
             complaints.append(f"packet {number}: the checksum of {' and '.join(wrong)} is wrong")
