@@ -84,8 +84,9 @@ def tcp(
     **fields: int,
 ) -> bytes:
     sequence, acknowledgment = fields.pop("sequence", 1000), fields.pop("acknowledgment", 2000)
+    window = fields.pop("window", 8192)
     offset = (5 + len(options) // 4) << 4
-    segment = struct.pack(">HHIIBBHHH", *ports, sequence, acknowledgment, offset, flags, 8192, 0, 0) + options + data
+    segment = struct.pack(">HHIIBBHHH", *ports, sequence, acknowledgment, offset, flags, window, 0, 0) + options + data
     return ipv4(source, destination, transport(6, source, destination, segment, 16), protocol=6, **fields)
 
 

@@ -28,6 +28,7 @@ implementation = Implementation(
     capabilities=frozenset(
         {
             "external.os",
+            "external.stack",
             "session",
             "ovpn",
             "transport.udp",

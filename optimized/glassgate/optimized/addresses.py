@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from glassgate.contract import Internal, Rule, rules
+from glassgate.contract import ExternalOs, ExternalStack, Internal, Rule, rules
 
 LIMITED_BROADCAST = 0xFFFFFFFF
 
@@ -64,6 +64,7 @@ class Addresses:
         "_prefix",
         "_sources",
         "_tunnel_edges",
+        "external",
         "first_host",
         "internal",
         "last_host",
@@ -71,11 +72,13 @@ class Addresses:
         "tunnel",
     )
 
-    def __init__(self, internal: Internal) -> None:
+    def __init__(self, internal: Internal, external: ExternalStack | ExternalOs | None = None) -> None:
         network = internal.address.network
         self.internal = int(internal.address.ip)
         self.tunnel: int | None = None
         self._tunnel_edges: tuple[int, ...] = ()
+        self.external = int(external.address.ip) if isinstance(external, ExternalStack) else None
+        """Our address outside; None if the operating system has it."""
         self._prefix = Prefix(network)
         # s1-no-broadcast-in-31: a prefix of 31 or 32 bits has neither of these two.
         has_broadcast = network.prefixlen <= 30
@@ -84,7 +87,8 @@ class Addresses:
         self.first_host = int(network.network_address) + has_broadcast
         self.last_host = int(network.broadcast_address) - has_broadcast
         self._sources = tuple(Prefix(prefix) for prefix in internal.sources)
-        self.ordinary = self._ordinary((network, *internal.sources))
+        outside = () if self.external is None else (IPv4Network(self.external),)
+        self.ordinary = self._ordinary((network, *internal.sources, *outside))
 
     def set_tunnel(self, address: IPv4Interface) -> None:
         """The tunnel's own address, as configured or pushed."""
@@ -95,6 +99,10 @@ class Addresses:
 
     def is_own(self, address: int) -> bool:
         """Whether this is one of the gateway's own addresses that are known here (S16)."""
+        return address == self.internal or address == self.tunnel or address == self.external
+
+    def is_for_me(self, address: int) -> bool:
+        """Whether a packet out of the tunnel to this address is for the gateway itself (S28)."""
         return address == self.internal or address == self.tunnel
 
     def is_internal_network(self, address: int) -> bool:

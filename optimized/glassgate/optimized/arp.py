@@ -1,6 +1,6 @@
 """ARP: which hardware address has this neighbour, and who may tell us so?
 
-Below: ``ethernet.py``. Above: whatever sends IPv4 packets inside.
+Below: ``ethernet.py``. Above: whatever sends IPv4 packets inside; ``external.py`` outside.
 Standards: RFC 826; RFC 1122 2.3.2; RFC 5227; RFC 1812 3.3.2.
 
      0                   1                   2                   3
@@ -28,15 +28,15 @@ Same contract as the reference's ``arp.py``. Departures:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 from struct import Struct
 
-from glassgate.contract import GatewayConfig, NoteKind, Rule, rules
-from glassgate.optimized.addresses import Addresses, dotted
-from glassgate.optimized.buffers import Outgoing
+from glassgate.contract import Limits, NoteKind, Rule, rules
+from glassgate.optimized.addresses import dotted
+from glassgate.optimized.buffers import Sink
 from glassgate.optimized.ethernet import BROADCAST, GROUP_BIT, HEADER, TYPE_ARP, TYPE_IPV4
-from glassgate.optimized.ipv4 import AT_DESTINATION, AT_SOURCE, describe
+from glassgate.optimized.ipv4 import AT_DESTINATION, AT_SOURCE
 
 PACKET = Struct(">HHBBH6sI6sI")
 """Hardware type · protocol type · hardware length · protocol length · operation · sender hardware address · sender
@@ -57,6 +57,11 @@ NEGATIVE_SECONDS = 1.0
 LIFETIME = 1200.0
 REFRESH_AGE = 1140.0
 NEVER = float("inf")
+
+
+Fate = dict[str, object] | None
+"""The detail of the note on a packet's fate. Of a packet that was cut, the last piece has it: one packet has one fate.
+None: nobody listens, the packet is our own, or more pieces follow."""
 
 
 class Neighbour:
@@ -90,22 +95,22 @@ class Neighbour:
 class Waiting:
     """A packet that waits for its neighbour, with what an error about it would quote (None: the packet is our own)."""
 
-    __slots__ = ("because", "packet", "quote")
+    __slots__ = ("fate", "packet", "quote")
 
-    def __init__(self, packet: bytes, quote: bytes | None, because: Rule) -> None:
+    def __init__(self, packet: bytes, quote: bytes | None, fate: Fate) -> None:
         self.packet = packet
         self.quote = quote
-        self.because = because
+        self.fate = fate
 
 
 class Arp:
-    """The internal interface's ARP: answers, learns, resolves."""
+    """An interface's ARP: answers, learns, resolves."""
 
     __slots__ = (
         "_address",
-        "_addresses",
         "_announce_at",
         "_defend_at",
+        "_is_neighbour",
         "_latest",
         "_mac",
         "_neighbours",
@@ -116,13 +121,15 @@ class Arp:
         "_uses",
     )
 
-    def __init__(self, config: GatewayConfig, addresses: Addresses, outgoing: Outgoing) -> None:
-        self._mac = bytes(config.internal.mac)
-        self._address = addresses.internal
-        self._addresses = addresses
+    def __init__(
+        self, mac: bytes, address: int, is_neighbour: Callable[[int], bool], limits: Limits, outgoing: Sink
+    ) -> None:
+        self._mac = mac
+        self._address = address
+        self._is_neighbour = is_neighbour
         self._outgoing = outgoing
-        self._table_limit = config.limits.arp_neighbours
-        self._queue_limit = config.limits.arp_queue
+        self._table_limit = limits.arp_neighbours
+        self._queue_limit = limits.arp_queue
         self._neighbours: dict[int, Neighbour] = {}
         self._latest: Neighbour | None = None
         self._pending: dict[int, Neighbour] = {}
@@ -193,7 +200,7 @@ class Arp:
             return self._receive_probe(sender_hardware, target, detail)
         if sender == self._address:
             return self._receive_conflict(detail, now)
-        if not self._addresses.is_neighbour(sender):
+        if not self._is_neighbour(sender):
             return self._refuse(rules.S8_FOREIGN_SENDER, detail)
         # LEARN
         is_for_us = target == self._address
@@ -245,6 +252,8 @@ class Arp:
         for one in waiting or ():
             packet = memoryview(one.packet)
             self._outgoing.send_frame(neighbour.header, packet, 0, len(packet), rules.S31_RELEASE)
+            if one.fate is not None:
+                self._outgoing.note(NoteKind.FORWARDED, rules.S29_TO_HOST, one.fate)
         return True
 
     # ── send ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,7 +268,15 @@ class Arp:
         return neighbour.header
 
     def send(
-        self, packet: memoryview, start: int, end: int, address: int, now: float, because: Rule, quote: bytes | None
+        self,
+        packet: memoryview,
+        start: int,
+        end: int,
+        address: int,
+        now: float,
+        because: Rule,
+        quote: bytes | None,
+        fate: Fate = None,
     ) -> None:
         """Send an IPv4 packet to a neighbour that is not given up: now, or when it answers (S31)."""
         neighbour = self._neighbours.get(address)
@@ -268,30 +285,54 @@ class Arp:
             neighbour = None
         if neighbour is None:
             neighbour = self._create(address)
-            neighbour.waiting = deque((Waiting(bytes(packet[start:end]), quote, because),))
+            neighbour.waiting = deque()
+            self._wait(neighbour, Waiting(bytes(packet[start:end]), quote, fate), rules.S31_ASK)
             self._ask(neighbour, now, rules.S31_ASK)
             return
         self._touch(neighbour)
         if neighbour.header is not None:
             self._outgoing.send_frame(neighbour.header, packet, start, end, because)  # s31-known
+            if fate is not None:
+                self._outgoing.note(NoteKind.FORWARDED, rules.S29_TO_HOST, fate)
             if now >= neighbour.refresh_at:
                 self._refresh(neighbour, now)
         else:
-            self._wait(neighbour, Waiting(bytes(packet[start:end]), quote, because))
+            self._wait(neighbour, Waiting(bytes(packet[start:end]), quote, fate), rules.S31_WAIT)
+
+    def resolve(self, address: int, now: float) -> bytes | None:
+        """The Ethernet header toward a neighbour, or None: it is asked for then, unless it was given up just now."""
+        header = self.header_for(address, now)
+        neighbour = self._neighbours.get(address)
+        if neighbour is not None and now >= neighbour.expires_at:
+            self._expire(neighbour)
+            neighbour = None
+        if neighbour is None:
+            neighbour = self._create(address)
+            neighbour.waiting = deque()
+            self._ask(neighbour, now, rules.S2_ROUTER_BY_ARP)
+        return header or neighbour.header
 
     def is_given_up(self, address: int) -> bool:
         """Whether this neighbour did not answer a moment ago: nothing is sent or asked then (S31_NEGATIVE)."""
         neighbour = self._neighbours.get(address)
         return neighbour is not None and neighbour.header is None and neighbour.waiting is None
 
-    def _wait(self, neighbour: Neighbour, one: Waiting) -> None:
+    def _wait(self, neighbour: Neighbour, one: Waiting, because: Rule) -> None:
         queue = neighbour.waiting
         assert queue is not None
         if len(queue) >= self._queue_limit:
-            queue.popleft()
-            if self._outgoing.noting:
-                self._state(rules.S31_QUEUE_FULL, {"neighbour": dotted(neighbour.address), "waiting": len(queue) + 1})
-        queue.append(one)  # s31-wait
+            oldest = queue.popleft()
+            self._state(rules.S31_QUEUE_FULL, {"neighbour": dotted(neighbour.address), "waiting": len(queue) + 1})
+            self._lose((oldest,), rules.S31_QUEUE_FULL)
+        queue.append(one)
+        if self._outgoing.noting:
+            self._state(because, {"neighbour": dotted(neighbour.address), "waiting": len(queue)})
+
+    def _lose(self, waiting: Iterable[Waiting], rule: Rule) -> None:
+        """Tell the fate of those that wait no longer and have not left."""
+        for one in waiting:
+            if one.fate is not None:
+                self._refuse(rule, one.fate)
 
     def _ask(self, neighbour: Neighbour, now: float, because: Rule) -> None:
         """Broadcast a request, and expect the answer within a second."""
@@ -345,13 +386,10 @@ class Arp:
     def _give_up(self, neighbour: Neighbour, now: float) -> list[bytes]:
         """One second after the last request: who waited is told, and who comes within a second is refused."""
         quotes: dict[bytes, bytes] = {}
-        told = None
         for one in neighbour.waiting or ():
             if one.quote is not None:
                 quotes.setdefault(one.quote[AT_SOURCE:AT_DESTINATION], one.quote)
-                if self._outgoing.noting and one.quote is not told:
-                    told = one.quote
-                    self._refuse(rules.S31_GIVE_UP, describe(memoryview(told), 0, len(told)))
+        self._lose(neighbour.waiting or (), rules.S31_GIVE_UP)
         neighbour.waiting = None
         neighbour.due = now + NEGATIVE_SECONDS
         del self._pending[neighbour.address]
@@ -366,6 +404,7 @@ class Arp:
             self._forget(oldest)
             detail = {"neighbour": dotted(oldest.address), "waiting": len(oldest.waiting or ())}
             self._state(rules.S31_TABLE_FULL, detail)
+            self._lose(oldest.waiting or (), rules.S31_TABLE_FULL)
         neighbour = self._neighbours[address] = Neighbour(address)
         self._is_latest(neighbour)
         return neighbour

@@ -6,6 +6,7 @@ A packet is a buffer, a start and an end. Who is called may write in place, and 
 
 There are two outgoing regions: ``flow`` (tunnel records, back to back, so that one write sends them all) and ``frames``
 (Ethernet frames for the internal network, with their bounds). The reference returns new octet strings instead.
+With a stack of our own outside, ``flow`` is the connection's send buffer, and ``OutsideFrames`` a third region.
 
 Departures:
 
@@ -21,6 +22,7 @@ Departures:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow, Port, Rule, Transmit
 
@@ -35,6 +37,10 @@ COMFORT = REGION // 2
 """Up to this fill a batch goes on. What lies beyond holds the largest thing that one packet can set free:
 65535 octets cut for an MTU of 68 with 60-octet headers, 8190 pieces of 94 octets, are 770 kB."""
 LARGEST_PACKET = 65535
+SEND_BUFFER = 256 * 1024
+"""What our own TCP outside holds until it is acknowledged, in octets."""
+RESERVED_FOR_CONTROL = 16 * 1024
+"""The part of it that data packets leave to the control channel (S3)."""
 HEADROOM = 64
 """Octets in front of a packet in a work buffer: room for an Ethernet header, and alignment to spare."""
 
@@ -49,16 +55,42 @@ class WorkBuffer:
         self.view = memoryview(self.octets)
 
 
+class Transport(Protocol):
+    """What carries the flow if the operating system does not (``external.py``)."""
+
+    def open(self, because: Rule, now: float) -> None:
+        """Connect."""
+
+    def abort(self, because: Rule, now: float) -> None:
+        """Give the connection up: reset it."""
+
+
+class Sink(Protocol):
+    """Where frames and notes go: ``Outgoing`` inside, ``OutsideFrames`` outside."""
+
+    @property
+    def noting(self) -> bool:
+        """Whether somebody listens to notes."""
+
+    def send_frame(self, header: Buffer, buffer: memoryview, start: int, end: int, because: Rule) -> None:
+        """Append a frame: a 14-octet header, and the payload ``buffer[start:end]``."""
+
+    def note(self, kind: NoteKind, rule: Rule, detail: Mapping[str, object]) -> None:
+        """Say what was decided."""
+
+
 class Outgoing:
     """The two outgoing regions, and the effects that are no octets: wishes about the flow, and notes."""
 
     __slots__ = (
         "capacity",
+        "control_limit",
         "effects",
         "flow",
         "flow_end",
         "flow_limit",
         "flow_octets",
+        "flow_start",
         "frame_bounds",
         "frames",
         "frames_end",
@@ -68,9 +100,10 @@ class Outgoing:
         "recording",
         "refused_frames",
         "telling",
+        "transport",
     )
 
-    def __init__(self, *, recording: bool, noting: bool) -> None:
+    def __init__(self, *, recording: bool, noting: bool, holds_flow: bool = False) -> None:
         self.recording = recording
         """Whether transmissions become effects at once (the contract), or stay in the regions (the driver)."""
         self.noting = noting
@@ -79,10 +112,17 @@ class Outgoing:
         """Whether the tunnel's rare changes of state are told: a driver's log wants them, and no others."""
         self.capacity = ROOM_FOR_ONE if recording else REGION
         """Of each region, in octets."""
-        self.flow_limit = self.capacity
+        self.transport: Transport | None = None
+        """Our own transport; None if wishes about the flow go to the operating system."""
+        flow_capacity = max(self.capacity, 2 * SEND_BUFFER) if holds_flow else self.capacity
+        self.flow_limit = flow_capacity
         """Up to this fill records are sealed. A driver that wants short queues sets it lower."""
-        self.flow_octets = bytearray(self.capacity)
+        self.control_limit = flow_capacity
+        """Up to this fill control packets are taken."""
+        self.flow_octets = bytearray(flow_capacity)
         self.flow = memoryview(self.flow_octets)
+        self.flow_start = 0
+        """Where what is not acknowledged yet begins, with a transport of our own."""
         self.flow_end = 0
         self.record_bounds: list[tuple[int, int]] = []
         """Start and end of each record, kept only where the transport has datagrams."""
@@ -127,6 +167,8 @@ class Outgoing:
 
     def record_record(self, start: int, because: Rule) -> None:
         """Make an effect of the record at ``start`` up to ``flow_end``, and free its room (``recording`` only)."""
+        if self.transport is not None:
+            return
         self.effects.append(Transmit(Port.FLOW, bytes(self.flow[start : self.flow_end]), because))
         self.flow_end = start
         self.record_bounds.clear()
@@ -136,7 +178,7 @@ class Outgoing:
         at = self.flow_end
         record = len(packet).to_bytes(2, "big") + packet if is_stream else packet
         stop = at + len(record)
-        if stop > self.capacity:
+        if stop > self.control_limit:
             return
         self.flow_octets[at:stop] = record
         self.flow_end = stop
@@ -154,18 +196,40 @@ class Outgoing:
 
     def drop_flow(self) -> None:
         """The flow is gone: what was not sent never will be (S4)."""
-        self.flow_end = 0
+        self.flow_end = self.flow_start = 0
         self.record_bounds.clear()
+        if self.transport is not None:
+            self.set_flow_limits()
+
+    def acknowledge(self, count: int) -> None:
+        """The peer of our own transport has the first ``count`` octets. What is left moves down now and then."""
+        self.flow_start += count
+        if self.flow_start + 2 * SEND_BUFFER > len(self.flow_octets) + SEND_BUFFER // 2:
+            left = self.flow_end - self.flow_start
+            self.flow_octets[0:left] = self.flow_octets[self.flow_start : self.flow_end]
+            self.flow_start, self.flow_end = 0, left
+        self.set_flow_limits()
+
+    def set_flow_limits(self) -> None:
+        """The send buffer is full: packets are dropped before they take an id, control packets a little later (S3)."""
+        self.control_limit = min(self.flow_start + SEND_BUFFER, len(self.flow_octets))
+        self.flow_limit = self.control_limit - RESERVED_FOR_CONTROL
 
     # ── what is no octets ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def open_flow(self, because: Rule) -> None:
+    def open_flow(self, because: Rule, now: float) -> None:
         """Wish for a new transport."""
-        self.effects.append(OpenFlow(because))
+        if self.transport is not None:
+            self.transport.open(because, now)
+        else:
+            self.effects.append(OpenFlow(because))
 
-    def close_flow(self, because: Rule) -> None:
+    def close_flow(self, because: Rule, now: float) -> None:
         """Wish for the transport's end."""
-        self.effects.append(CloseFlow(because))
+        if self.transport is not None:
+            self.transport.abort(because, now)
+        else:
+            self.effects.append(CloseFlow(because))
 
     def note(self, kind: NoteKind, rule: Rule, detail: Mapping[str, object]) -> None:
         """Say what was decided. Call it only where ``noting``: the detail should not even be built otherwise."""
@@ -180,3 +244,53 @@ class Outgoing:
         effects = self.effects
         self.effects = []
         return effects
+
+
+class OutsideFrames:
+    """Frames for the external network. Notes go where all notes go."""
+
+    __slots__ = ("_outgoing", "bounds", "capacity", "end", "octets", "refused", "view")
+
+    def __init__(self, outgoing: Outgoing) -> None:
+        self._outgoing = outgoing
+        self.capacity = outgoing.capacity
+        self.octets = bytearray(self.capacity)
+        self.view = memoryview(self.octets)
+        self.end = 0
+        self.bounds: list[tuple[int, int]] = []
+        """Start and end of each frame."""
+        self.refused = 0
+        """Frames for which there was no room."""
+
+    @property
+    def noting(self) -> bool:
+        """Whether somebody listens to notes."""
+        return self._outgoing.noting
+
+    def note(self, kind: NoteKind, rule: Rule, detail: Mapping[str, object]) -> None:
+        """Say what was decided."""
+        self._outgoing.note(kind, rule, detail)
+
+    def send_frame(self, header: Buffer, buffer: memoryview, start: int, end: int, because: Rule) -> None:
+        """Append a frame: a 14-octet header, and the payload ``buffer[start:end]``."""
+        payload = self.end + len(header)
+        stop = payload + end - start
+        if stop > self.capacity:
+            self.refused += 1
+            return
+        self.view[payload:stop] = buffer[start:end]  # first, for it may lie right there already
+        self.view[self.end : payload] = header
+        self.commit_frame(stop, because)
+
+    def commit_frame(self, stop: int, because: Rule) -> None:
+        """Take the frame that was written at ``end`` up to ``stop``."""
+        if self._outgoing.recording:
+            self._outgoing.effects.append(Transmit(Port.EXTERNAL, bytes(self.view[self.end : stop]), because))
+        else:
+            self.bounds.append((self.end, stop))
+            self.end = stop
+
+    def sent(self) -> None:
+        """The driver has sent (or given up) all frames."""
+        self.bounds.clear()
+        self.end = 0

@@ -30,7 +30,7 @@ from __future__ import annotations
 from struct import Struct
 
 from glassgate.contract import NoteKind, Rule, rules
-from glassgate.optimized.buffers import Outgoing
+from glassgate.optimized.buffers import Sink
 
 HEADER = Struct(">6s6sH")
 HEADER_LENGTH = 14
@@ -43,11 +43,11 @@ BROADCAST = b"\xff\xff\xff\xff\xff\xff"
 
 
 class Ethernet:
-    """The frame filter of the internal interface."""
+    """The frame filter of an interface."""
 
     __slots__ = ("_mac", "_outgoing")
 
-    def __init__(self, mac: bytes, outgoing: Outgoing) -> None:
+    def __init__(self, mac: bytes, outgoing: Sink) -> None:
         self._mac = mac
         self._outgoing = outgoing
 

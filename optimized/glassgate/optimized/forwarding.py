@@ -257,7 +257,8 @@ class Forwarding:
 
     def _note_forwarded(self, packet: memoryview, start: int, end: int, destination: int) -> None:
         """From inside, even our own address in the tunnel is somewhere else."""
-        rule = rules.S10_OTHER_OWN_ADDRESS if destination == self._addresses.tunnel else rules.S14_FORWARD
+        is_own = self._addresses.is_own(destination)
+        rule = rules.S10_OTHER_OWN_ADDRESS if is_own else rules.S14_FORWARD
         self._outgoing.note(NoteKind.FORWARDED, rule, describe(packet, start, end))
 
     # ── downstream: out of the tunnel to inside ───────────────────────────────────────────────────────────────────
@@ -360,7 +361,7 @@ class Forwarding:
         source, destination = (ADDRESS.unpack_from(packet, start + at)[0] for at in (AT_SOURCE, AT_DESTINATION))
         # REFUSE
         rule = self._addresses.source_tunnel_refused(source)
-        is_for_me = self._addresses.is_own(destination)
+        is_for_me = self._addresses.is_for_me(destination)
         if rule is None and not is_for_me:
             rule = self._addresses.destination_tunnel_refused(destination)
         if rule is not None:
@@ -386,15 +387,15 @@ class Forwarding:
         # ANSWER
         is_whole = end - start <= mtu
         rule = rules.S29_TO_HOST if is_whole else rules.S32_INTERNAL_MTU
-        if self._outgoing.noting:
-            self._outgoing.note(NoteKind.FORWARDED, rules.S29_TO_HOST, describe(packet, start, end))
+        fate = describe(packet, start, end) if self._outgoing.noting else None
         quote = bytes(packet[start : min(end, start + LARGEST_QUOTE)])
         decrement_time_to_live(packet, start)
         if self._tunnel.mssfix is not None:
             clamp_maximum_segment_size(packet, start, end, self._tunnel.mssfix)
         pieces = ((start, end),) if is_whole else cut(packet, start, end, mtu)
         for piece_start, piece_end in pieces:
-            self._arp.send(packet, piece_start, piece_end, destination, now, rule, quote)
+            piece_fate = fate if piece_end == end else None
+            self._arp.send(packet, piece_start, piece_end, destination, now, rule, quote, piece_fate)
 
     def tell_unreachable(self, quote: bytes, now: float) -> None:
         """Tell a sender beyond the tunnel that the host its packet waited for does not answer (S31_GIVE_UP)."""

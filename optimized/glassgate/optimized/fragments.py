@@ -28,7 +28,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from glassgate.contract import Limits, NoteKind, Rule, rules
-from glassgate.optimized.buffers import LARGEST_PACKET, Outgoing, WorkBuffer
+from glassgate.optimized.buffers import LARGEST_PACKET, Sink, WorkBuffer
 from glassgate.optimized.ipv4 import (
     AT_FRAGMENT,
     AT_TOTAL_LENGTH,
@@ -175,7 +175,7 @@ class Reassembly:
 
     __slots__ = ("_datagrams", "_holding", "_limits", "_octets", "_outgoing", "whole")
 
-    def __init__(self, limits: Limits, outgoing: Outgoing) -> None:
+    def __init__(self, limits: Limits, outgoing: Sink) -> None:
         self._limits = limits
         self._outgoing = outgoing
         self._datagrams: dict[tuple[int, int, int, int], Datagram] = {}

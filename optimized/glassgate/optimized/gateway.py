@@ -4,6 +4,7 @@ For a driver, in batches over buffers that it owns:
 
     start · receive_frames(buffer, bounds) · room / receive_stream(count) · receive_datagram · flow_opened · flow_closed
     · tick. What leaves is in ``outgoing``: records in ``flow``, frames and bounds in ``frames``, wishes in ``effects``.
+    With a stack of our own outside: receive_outside(buffer, bounds) · go_on, and what leaves is in ``external.frames``.
 
 For everybody else, ``InProcess``: the contract (``glassgate.contract.Gateway``), an event in, a list of effects out.
 
@@ -20,10 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from glassgate.contract import Effect, Entropy, FlowEvent, GatewayConfig, Port, rules
+from glassgate.contract import Effect, Entropy, ExternalStack, FlowEvent, GatewayConfig, Port, rules
 from glassgate.optimized.addresses import Addresses
 from glassgate.optimized.arp import Arp
 from glassgate.optimized.buffers import Buffer, Outgoing, WorkBuffer
+from glassgate.optimized.external import External
 from glassgate.optimized.forwarding import Forwarding
 from glassgate.optimized.framing import TAILROOM
 from glassgate.optimized.icmp import Icmp
@@ -39,28 +41,63 @@ class BatchGateway:
     """The gateway as a driver sees it."""
 
     def __init__(self, config: GatewayConfig, entropy: Entropy, *, recording: bool = False) -> None:
-        addresses = Addresses(config.internal)
-        self.outgoing = Outgoing(recording=recording, noting=config.notes)
+        outside = config.external if isinstance(config.external, ExternalStack) else None
+        addresses = Addresses(config.internal, outside)
+        self.outgoing = Outgoing(recording=recording, noting=config.notes, holds_flow=outside is not None)
         self.tunnel = Tunnel(config, entropy, addresses, self.outgoing)
-        self._arp = Arp(config, addresses, self.outgoing)
+        mac = bytes(config.internal.mac)
+        self._arp = Arp(mac, addresses.internal, addresses.is_neighbour, config.limits, self.outgoing)
         output = Output(self.outgoing, self._arp, self.tunnel, config.internal.mtu, entropy)
         icmp = Icmp(config.limits, addresses, self.outgoing, output, config.services.icmp_echo)
         service = EchoService(config, addresses, self.outgoing, output, self.tunnel, entropy)
         self._local = Local(config, self.outgoing, output, icmp, service)
         self.forwarding = Forwarding(config, addresses, self.outgoing, self._arp, self.tunnel, icmp, self._local)
         self._datagram = bytearray(0x10000 + TAILROOM)
+        self.external: External | None = None
+        """Our own stack outside; None if the operating system has the transport."""
+        if outside is not None:
+            doors = self.forwarding.downstream, self._receive_record
+            self.external = External(config, outside, self.outgoing, self.tunnel, entropy, *doors)
 
     def start(self, now: float) -> None:
         """Begin: announce ourselves inside, and bring the tunnel up."""
         self._arp.start(now)
+        if self.external is not None:
+            self.external.start(now)
         self.tunnel.start(now)
+        self._finish(now)
 
     def receive_frames(self, buffer: memoryview, bounds: Iterable[tuple[int, int]], now: float) -> None:
         """Take frames of the internal network. They are written over; nothing of ``buffer`` is kept."""
         if now >= self.deadline:
             self.tick(now)
         self.forwarding.upstream(buffer, bounds, now)
+        self._finish(now)
+
+    def receive_outside(self, buffer: memoryview, bounds: Iterable[tuple[int, int]], now: float) -> bool:
+        """Take frames of the external network. True if frames must be sent before ``go_on``."""
+        if now >= self.deadline:
+            self.tick(now)
+        external = self.external
+        assert external is not None, "this configuration has no external port"
+        for start, end in bounds:
+            external.receive(buffer, start, end, now)
+        self._finish(now)
+        return external.is_full
+
+    def go_on(self, now: float) -> bool:
+        """Take more of the stream, now that frames were sent. True if it is to be called again."""
+        external = self.external
+        assert external is not None, "this configuration has no external port"
+        external.deliver(now)
+        self._finish(now)
+        return external.is_full
+
+    def _finish(self, now: float) -> None:
+        """The batch is done: the control plane hears of it, and our own transport sends what came of it."""
         self.tunnel.report(now)
+        if self.external is not None:
+            self.external.output(now)
 
     def room(self) -> memoryview:
         """Where the driver receives the stream to."""
@@ -82,14 +119,17 @@ class BatchGateway:
         """Take one datagram of a tunnel over UDP: one record."""
         if now >= self.deadline:
             self.tick(now)
-        length = len(datagram)
         if self.tunnel.flow is not Flow.OPEN:
-            return self.tunnel.refuse_late(length)
+            return self.tunnel.refuse_late(len(datagram))
+        self._receive_record(datagram, now)
+        return self._finish(now)
+
+    def _receive_record(self, datagram: Buffer, now: float) -> None:
+        length = len(datagram)
         if not length:
             return self.tunnel.refuse_record(rules.S26_TOO_SHORT, 0, 0, now)
         self._datagram[0:length] = datagram
-        self.forwarding.receive_record(self._datagram, memoryview(self._datagram), 0, length, now)
-        return self.tunnel.report(now)
+        return self.forwarding.receive_record(self._datagram, memoryview(self._datagram), 0, length, now)
 
     def flow_opened(self, now: float) -> None:
         """The tunnel's transport is connected."""
@@ -105,12 +145,16 @@ class BatchGateway:
         """Do all that is due by ``now``."""
         self._arp.tick(now, self.forwarding.tell_unreachable)
         self._local.tick(now)
+        if self.external is not None:
+            self.external.tick(now)
         self.tunnel.tick(now)
+        self._finish(now)
 
     @property
     def deadline(self) -> float:
         """When ``tick`` is next due; infinity if never."""
-        return min(self._arp.deadline, self._local.deadline, self.tunnel.deadline)
+        outside = NEVER if self.external is None else self.external.deadline
+        return min(self._arp.deadline, self._local.deadline, self.tunnel.deadline, outside)
 
 
 class InProcess:
@@ -127,9 +171,10 @@ class InProcess:
 
     def receive(self, port: Port, data: bytes | bytearray | memoryview, now: float) -> list[Effect]:
         """Take a frame, a piece of the stream or a datagram."""
-        assert port is not Port.EXTERNAL, "this configuration has no external port"
         if port is Port.INTERNAL:
-            self._receive_frame(data, now)
+            self.batch.receive_frames(self._arrived(data), ((0, len(data)),), now)
+        elif port is Port.EXTERNAL:
+            self.batch.receive_outside(self._arrived(data), ((0, len(data)),), now)
         elif self.batch.tunnel.is_stream:
             self._receive_stream(memoryview(data), now)
         else:
@@ -155,13 +200,14 @@ class InProcess:
         deadline = self.batch.deadline
         return None if deadline == NEVER else deadline
 
-    def _receive_frame(self, data: Buffer, now: float) -> None:
+    def _arrived(self, data: Buffer) -> memoryview:
+        """The frame where it may be written over."""
         length = len(data)
         if length > len(self._arrival.octets):  # no interface carries it; a larger buffer is only needed here
             self._arrival = WorkBuffer(length)
         arrival = self._arrival
         arrival.octets[0:length] = data
-        self.batch.receive_frames(arrival.view, ((0, length),), now)
+        return arrival.view
 
     def _receive_stream(self, data: memoryview, now: float) -> None:
         taken = 0

@@ -278,7 +278,7 @@ class Connection:
     def abort(self, now: float) -> None:
         """Send a reset and forget the connection (L3_ABORT; RFC 9293 3.10.5)."""
         if self.state not in (State.CLOSED, State.SYN_SENT, State.TIME_WAIT):
-            self.emit(RST, self._highest, 0, 0, now, rules.L3_ABORT)
+            self._reset(now)
         self.state = State.CLOSED
         self.due = NEVER
 
@@ -683,6 +683,11 @@ class Connection:
         self._sent_at = now
         self.changed(rules.L3_ESTABLISHED, now)
 
+    def _reset(self, now: float) -> None:
+        """Where the peer expects it: behind all that was sent, but not behind a probe (RFC 5961 3.2)."""
+        sequence = self._highest if self._send_window else self.unacknowledged
+        self.emit(RST, sequence, 0, 0, now, rules.L3_ABORT)
+
     def _initial_window(self) -> int:
         """RFC 5681 3.1: two to four segments."""
         size = self.segment_size
@@ -702,6 +707,8 @@ class Connection:
         is_probe = self._send_window == 0 and self.state not in BEFORE
         longest = GIVE_UP_SYN_AFTER if self.state in BEFORE else GIVE_UP_AFTER
         if self._highest > self.unacknowledged and now - self._unanswered_since >= longest:
+            if self.state not in BEFORE:
+                self._reset(now)
             return self._end(rules.L3_GIVE_UP, now)
         if is_probe or self._highest == self.unacknowledged:
             return self._probe(now)

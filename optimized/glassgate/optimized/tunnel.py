@@ -56,6 +56,7 @@ class Tunnel:
         "_delay",
         "_failures",
         "_first_delay",
+        "_has_fresh_keys",
         "_is_renegotiating",
         "_longest_delay",
         "_outgoing",
@@ -80,6 +81,8 @@ class Tunnel:
         self._addresses = addresses
         self._outgoing = outgoing
         self._session = config.tunnel.session
+        self._has_fresh_keys = True
+        """Whether the keys of the configuration have had no flow yet: they end with their first (S4_KEYS_END)."""
         self.profile = None if config.tunnel.ovpn is None else _profile(config.tunnel.ovpn)
         """What the configuration file says; None where keys are given."""
         self._client = None if self.profile is None else control.Client(self.profile, entropy)
@@ -113,15 +116,15 @@ class Tunnel:
     # ── the flow ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, now: float) -> None:
-        """With keys that are known the tunnel is up at once, its flow counts as open; else ask for the flow."""
-        if self._session is None:
-            self._open(rules.S2_OPEN_FLOW)
+        """With known keys over the system's transport the tunnel is up at once, its flow counts as open; else ask."""
+        if self._session is None or self._outgoing.transport is not None:
+            self._open(rules.S2_OPEN_FLOW, now)
             return
         self.flow = Flow.OPEN
         self._use_session(self._session)
-        self._state(rules.S2_ESTABLISHED, {"key_id": self._session.key_id})
 
     def _use_session(self, session: Session) -> None:
+        self._has_fresh_keys = False
         self.sealing = SealingKey(
             self._outgoing,
             session.cipher,
@@ -133,6 +136,7 @@ class Tunnel:
             is_stream=self.is_stream,
         )
         self._receive_with(OpeningKey(session.cipher, session.key_id, session.receive.key, session.receive.implicit_iv))
+        self._state(rules.S2_ESTABLISHED, {"key_id": session.key_id})
 
     def flow_opened(self, now: float) -> None:
         """The transport is connected."""
@@ -142,12 +146,14 @@ class Tunnel:
         self._state(rules.S2_FLOW_OPENED, {})
         if self._client is not None:
             self._perform(self._client.start(now, self.remote), now)  # s4-fresh-session
+        elif self._session is not None and self._has_fresh_keys:
+            self._use_session(self._session)
 
-    def flow_closed(self, now: float) -> None:
-        """The transport is gone, or could not be had."""
+    def flow_closed(self, now: float, because: Rule = rules.S2_REFUSED) -> None:
+        """The transport is gone, or could not be had: then ``because`` says why."""
         if self.flow is Flow.OPENING:
             self.remote += 1  # the profile's remotes in turn
-            self._lose(rules.S2_REFUSED, now, {})
+            self._lose(because, now, {})
         elif self.flow is Flow.OPEN:
             self._lose(rules.S4_FLOW_LOST, now, {})
 
@@ -166,15 +172,15 @@ class Tunnel:
     def fail(self, rule: Rule, now: float) -> None:
         """Give the flow up: it is reset, not left open (S3_RESET_LOST_FLOW)."""
         self._outgoing.drop_flow()
-        self._outgoing.close_flow(rule)  # s3-reset-lost-flow
+        self._outgoing.close_flow(rule, now)  # s3-reset-lost-flow
         self._lose(rule, now, {})
 
-    def _open(self, because: Rule) -> None:
+    def _open(self, because: Rule, now: float) -> None:
         self.flow = Flow.OPENING
         self._reopen_at = NEVER
         if self.profile is not None:
             self.is_stream = self._protocol() == "tcp"
-        self._outgoing.open_flow(because)
+        self._outgoing.open_flow(because, now)
 
     def _lose(self, rule: Rule, now: float, detail: dict[str, object], least_delay: float = 0.0) -> None:
         """All that belonged to the flow ends with it (S4)."""
@@ -266,7 +272,7 @@ class Tunnel:
     def tick(self, now: float) -> None:
         """Do what is due: open the flow again, or what the control plane has to do."""
         if now >= self._reopen_at:
-            self._open(rules.S2_RETRY)
+            self._open(rules.S2_RETRY, now)
         elif self.flow is Flow.OPEN and self._client is not None:
             deadline = self._client.deadline
             if deadline is not None and now >= deadline:
@@ -350,7 +356,7 @@ class Tunnel:
         """The control plane gives the session up: close, and come again if it may."""
         if failed.next_remote:
             self.remote += 1
-        self._outgoing.close_flow(failed.because)
+        self._outgoing.close_flow(failed.because, now)
         self._lose(failed.because, now, {"reason": failed.reason, "retry": failed.retry}, failed.delay)
         if not failed.retry:
             self._end_for_good()

@@ -1,0 +1,416 @@
+"""The stack outside: one flow to one server over a bad link, silence for everybody else, and bounds."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import struct
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glassgate.contract import ConfigError, GatewayConfig, Port, SeededEntropy, Transmit, rules
+from glassgate.optimized import InProcess
+from glassgate.optimized import tunnel as tunnel_module
+from glassgate.optimized.buffers import RESERVED_FOR_CONTROL, SEND_BUFFER
+
+HOST, FAR = "10.38.2.5", "8.8.8.8"
+OWN, ROUTER, SERVER = "192.168.1.5", "192.168.1.1", "1.2.3.4"
+MAC, ROUTER_MAC, NEAR_MAC = (bytes.fromhex(one) for one in ("0200c0a80105", "0200c0a80101", "0200c0a80177"))
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+
+
+@pytest.fixture(scope="session")
+def outside(make):
+    """A world whose gateway has its own stack, and the router and server that it speaks to."""
+
+    class Outside(make.World):
+        def __init__(self, proto="tcp", mtu=1500, **overrides):
+            self.proto = proto
+            super().__init__(is_started=False, tunnel={"proto": proto}, **overrides)
+            external = {"kind": "stack", "mtu": mtu}
+            self.config = GatewayConfig.from_json(self.config.to_json() | {"external": external})
+            self.gateway = InProcess(self.config, SeededEntropy(b"test"))
+            self.now = 0.0
+            self.server_next, self.server_expects = 5000, 0
+            self.port = 0
+            self.stream = b""
+            self.effects = self.gateway.start(0.0)
+
+        def outer(self, frame, after=0.0):
+            self.now += after
+            self.effects = self.gateway.receive(Port.EXTERNAL, frame, self.now)
+            return self
+
+        def from_router(self, packet, after=0.0):
+            return self.outer(make.ethernet(packet, ROUTER_MAC, MAC), after)
+
+        def router_answers(self):
+            packet = make.arp(2, ROUTER_MAC, ROUTER, OWN, MAC, MAC)
+            return self.outer(packet)
+
+        def connect(self):
+            self.router_answers()
+            (syn,) = self.segments
+            self.port, _, sequence = struct.unpack_from(">HHI", syn, 20)
+            self.server_expects = sequence + 1
+            self.server(SYN | ACK, options=b"\x02\x04\x05\xb4\x01\x03\x03\x00")
+            self.learn(HOST)
+            return self
+
+        def server(self, flags, text=b"", options=b"", **fields):
+            given = {"sequence": self.server_next & 0xFFFFFFFF, "acknowledgment": self.server_expects & 0xFFFFFFFF}
+            packet = make.tcp(SERVER, OWN, (1194, self.port), flags, text, options, **(given | fields))
+            if "sequence" not in fields:
+                self.server_next += len(text) + bool(flags & SYN) + bool(flags & FIN)
+            return self.from_router(packet)
+
+        @property
+        def outer_frames(self):
+            return [e.data for e in self.effects if isinstance(e, Transmit) and e.port is Port.EXTERNAL]
+
+        @property
+        def segments(self):
+            """IPv4 packets to the server; each must be in a frame to the router, its sums right."""
+            packets = []
+            for frame in self.outer_frames:
+                if frame[12:14] != b"\x08\x00":
+                    continue
+                assert frame[:12] == ROUTER_MAC + MAC
+                packet = frame[14:]
+                assert make.checksum(packet[:20]) == 0
+                assert packet[12:20] == make.address(OWN) + make.address(SERVER)
+                packets.append(packet)
+            return packets
+
+        def take(self):
+            """The server takes what is in order; the octets of the stream that were new."""
+            new = b""
+            for packet in self.segments:
+                sequence = struct.unpack_from(">I", packet, 24)[0]
+                text = packet[20 + (packet[32] >> 4) * 4 :]
+                ahead = (sequence - self.server_expects) & 0xFFFFFFFF
+                if text and ahead == 0:
+                    new += text
+                    self.server_expects += len(text)
+            self.stream += new
+            return new
+
+    return Outside
+
+
+def udp_out(make, size=100):
+    return make.udp(HOST, FAR, 1, 2, bytes(size))
+
+
+def test_a_record_leaves_in_a_segment_and_a_cut_one_comes_back_whole(make, outside):
+    world = outside().connect()
+    world.inside(udp_out(make))
+    assert len(world.segments) == 1
+    assert len(world.take()) == 2 + 24 + 128
+    record = world.record(make.udp(FAR, HOST, 2, 1, b"answer"))
+    world.server(ACK, record[:9])
+    assert world.packets == []
+    world.server(PSH | ACK, record[9:])
+    assert world.packets == [make.udp(FAR, HOST, 2, 1, b"answer", ttl=63)]
+    assert len(world.segments) == 1
+
+
+def test_many_packets_share_segments(make, outside):
+    """Four records of 154 octets wait for a window; when it opens they leave as one segment."""
+    world = outside().connect()
+    world.server(ACK, window=0)
+    for _ in range(4):
+        world.inside(udp_out(make))
+        assert world.segments == []
+    world.server(ACK)
+    assert [len(packet) for packet in world.segments] == [40 + 4 * 154]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_records_cross_a_link_that_loses_doubles_and_reorders(make, outside, seed):
+    """The server is the plainest of receivers and senders; both streams must come whole."""
+    dice = random.Random(seed)
+    world = outside().connect()
+    packets = [make.udp(HOST, FAR, 1, 2, dice.randbytes(dice.randint(0, 1400))) for _ in range(60)]
+    answers = [make.udp(FAR, HOST, 2, 1, dice.randbytes(dice.randint(0, 1400))) for _ in range(60)]
+    stream = b"".join(world.record(packet) for packet in answers)
+    first, acknowledged = world.server_next, world.server_next
+    held: dict[int, bytes] = {}
+    delivered = []
+    link: list[tuple[float, int, str, bytes]] = []
+    number = 0
+    resend_at = world.now
+
+    def travel(where, octets):
+        nonlocal number
+        for _ in range(dice.choice((0, 2)) if dice.random() < 0.1 else 1):
+            number += 1
+            late = dice.random() * 0.3 if dice.random() < 0.1 else 0.0
+            heapq.heappush(link, (world.now + 0.02 + late, number, where, octets))
+
+    def leave():
+        delivered.extend(world.packets)
+        for packet in world.segments:
+            travel("server", packet)
+
+    def server_receives(packet):
+        nonlocal acknowledged
+        sequence, acknowledgment = struct.unpack_from(">II", packet, 24)
+        text = packet[20 + (packet[32] >> 4) * 4 :]
+        acknowledged = max(acknowledged, first + ((acknowledgment - first) & 0xFFFFFFFF))
+        if not text:
+            return
+        held[sequence] = max(held.get(sequence, b""), text, key=len)
+        progress = True
+        while progress:
+            progress = False
+            for start in list(held):
+                behind = (world.server_expects - start) & 0xFFFFFFFF
+                if behind < 1 << 31:
+                    new = held.pop(start)[behind:]
+                    world.stream += new
+                    world.server_expects = (world.server_expects + len(new)) & 0xFFFFFFFF
+                    progress = progress or bool(new)
+        fields = {"sequence": acknowledged & 0xFFFFFFFF, "acknowledgment": world.server_expects & 0xFFFFFFFF}
+        travel("gateway", make.tcp(SERVER, OWN, (1194, world.port), ACK, **fields))
+
+    sent = 0
+    while (
+        sent < len(packets) or acknowledged < first + len(stream) or world.gateway.batch.external.connection.pending()
+    ):
+        assert world.now < 900
+        if sent < len(packets):
+            world.inside(packets[sent])
+            sent += 1
+            leave()
+        if world.now >= resend_at:
+            resend_at = world.now + 1
+            for at in range(acknowledged - first, min(acknowledged - first + 20_000, len(stream)), 1000):
+                fields = {"sequence": first + at, "acknowledgment": world.server_expects & 0xFFFFFFFF}
+                travel("gateway", make.tcp(SERVER, OWN, (1194, world.port), ACK, stream[at : at + 1000], **fields))
+        world.now = min(link[0][0] if link else resend_at, resend_at, world.gateway.deadline or resend_at)
+        while link and link[0][0] <= world.now:
+            _, _, where, packet = heapq.heappop(link)
+            if where == "server":
+                server_receives(packet)
+            else:
+                world.from_router(packet)
+                leave()
+        world.tick()
+        leave()
+    assert delivered == [packet[:8] + b"\x3f" + b"\x11" + make.udp(FAR, HOST, 2, 1, packet[28:], ttl=63)[10:]
+                         for packet in answers]  # fmt: skip
+    opened = []
+    octets = world.stream
+    while octets:
+        length = int.from_bytes(octets[:2], "big")
+        opened.append(octets[2 : 2 + length])
+        octets = octets[2 + length :]
+    assert [int.from_bytes(record[4:8], "big") for record in opened] == list(range(1, 61))
+
+
+def test_a_full_send_buffer_drops_packets_before_an_id_and_leaves_room_for_control(make, outside):
+    world = outside().connect()
+    tunnel = world.gateway.batch.tunnel
+    sizes = []
+    for _ in range(400):
+        world.inside(udp_out(make, 1400))
+        sizes.append(world.gateway.batch.external.connection.pending())
+    room = SEND_BUFFER - RESERVED_FOR_CONTROL
+    assert room - 1454 - 16 <= max(sizes) <= room
+    assert tunnel.sealing.packet_id == max(sizes) // 1454 + 1
+    assert world.fates[-1] == "s3-drop-before-id"
+    outgoing = world.gateway.batch.outgoing
+    before = outgoing.flow_end
+    for _ in range(100):
+        outgoing.append_record(bytes(1000), True, rules.S27_CONTROL)
+    assert outgoing.flow_end - before == 1002 * ((outgoing.control_limit - before) // 1002)
+    assert outgoing.flow_end > before
+
+
+def test_the_flow_region_is_used_over_and_over(make, outside):
+    """Ten times what it holds passes through; ids have no gap, and every octet is there."""
+    world = outside().connect()
+    total = 0
+    while total < 10 * SEND_BUFFER:
+        world.inside(udp_out(make, 1400))
+        while world.take():
+            world.server(ACK)
+        total = len(world.stream)
+    octets, numbers = world.stream, []
+    while octets:
+        length = int.from_bytes(octets[:2], "big")
+        numbers.append(int.from_bytes(octets[6:10], "big"))
+        octets = octets[2 + length :]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_text_far_ahead_of_a_gap_is_kept_and_the_buffer_is_bounded(make, outside):
+    world = outside().connect()
+    stream = b"".join(world.record(make.udp(FAR, HOST, 2, 1, bytes(1400))) for _ in range(700))
+    start = world.server_next
+    for at in range(1400, len(stream), 1400):
+        world.server(ACK, stream[at : at + 1400], sequence=start + at)
+    assert world.packets == []
+    world.server(ACK, stream[:1400], sequence=start)
+    assert len(world.packets) == 700
+    assert len(world.gateway.batch.tunnel.stream.octets) < 5 << 20
+
+
+def test_what_is_outside_the_window_is_not_kept(make, outside):
+    world = outside().connect()
+    before = len(world.gateway.batch.tunnel.stream.octets)
+    for ahead in (1 << 20, 1 << 30, -5000):
+        world.server(ACK, bytes(1000), sequence=(world.server_next + ahead) & 0xFFFFFFFF)
+        assert len(world.segments) == 1
+    assert len(world.gateway.batch.tunnel.stream.octets) == before
+
+
+def test_strangers_get_silence(make, outside):
+    world = outside().connect()
+    near = "192.168.1.77"
+    for packet in (
+        make.icmp(near, OWN, 8, 0, bytes(4)),
+        make.udp(near, OWN, 9, 7),
+        make.udp(SERVER, OWN, 1194, world.port),
+        make.tcp(near, OWN, (1194, world.port), SYN),
+        make.tcp(SERVER, OWN, (1195, world.port), ACK),
+        make.tcp(SERVER, OWN, (1194, world.port ^ 1), ACK),
+        make.ipv4(near, OWN, bytes(8), fragment=0x2000),
+        make.ipv4(near, "10.38.2.1", bytes(8)),
+        make.ipv4(near, OWN, b"", options=b"\x83\x03\x04\x00"),
+    ):
+        world.outer(make.ethernet(packet, NEAR_MAC, MAC))
+        assert world.is_silent, packet
+    assert world.gateway.batch.external._reassembly.deadline == float("inf")
+
+
+def test_a_flood_of_stations_does_not_crowd_the_router_out(make, outside):
+    world = outside().connect()
+    for last in range(2, 255):
+        station = f"192.168.1.{last}"
+        if station not in (OWN, ROUTER):
+            world.outer(make.arp(1, b"\x02\0\0\0\0" + bytes((last,)), station, OWN))
+            assert len(world.outer_frames) == 1
+    assert len(world.gateway.batch.external._arp._neighbours) == 1
+    assert len(world.inside(udp_out(make)).segments) == 1
+
+
+def test_fragments_of_the_server_are_put_together(make, outside):
+    world = outside().connect()
+    record = world.record(make.udp(FAR, HOST, 2, 1, b"answer"))
+    fields = {"sequence": world.server_next, "acknowledgment": world.server_expects & 0xFFFFFFFF}
+    whole = make.tcp(SERVER, OWN, (1194, world.port), ACK, record, **fields)
+    world.from_router(make.ipv4(SERVER, OWN, whole[20:44], protocol=6, fragment=0x2000))
+    assert world.is_silent
+    world.from_router(make.ipv4(SERVER, OWN, whole[44:], protocol=6, fragment=3))
+    assert len(world.packets) == 1
+
+
+def test_a_segment_of_the_flow_that_ended_is_answered_as_closed_answers(make, outside):
+    world = outside().connect()
+    world.server(RST)
+    world.server(ACK, b"late")
+    (reset,) = world.segments
+    assert struct.unpack_from(">HHIIBB", reset, 20)[5] == RST
+    world.server(RST)
+    assert world.is_silent
+
+
+def test_the_server_closes_while_text_is_in_flight(make, outside):
+    """It still gets what was sealed, sent again if need be, and then our FIN; the tunnel is down meanwhile."""
+    world = outside().connect()
+    world.inside(udp_out(make))
+    octets = world.segments[0][40:]
+    world.server(FIN | ACK)
+    assert [packet[33] & FIN for packet in world.segments] == [FIN]
+    world.tick(1.0)
+    (again,) = [packet for packet in world.segments if len(packet) > 40 and not packet[33] & SYN]
+    assert again[40:] == octets
+    world.server_expects += len(octets) + 1
+    world.server(ACK)
+    assert world.gateway.batch.external._leaving is None
+
+
+def test_no_next_hop_size_means_the_next_plateau(make, outside):
+    """RFC 1191 7: a router of the old kind says 0; from 1500 the next size is 1492."""
+    world = outside().connect()
+    for _ in range(3):
+        world.inside(udp_out(make, 1400))
+    segment = world.segments[0]
+    segment = segment[:20] + struct.pack(">HHI", world.port, 1194, world.server_expects & 0xFFFFFFFF)
+    quoted = make.ipv4(OWN, SERVER, segment[20:28], protocol=6, total_length=1500)
+    world.from_router(make.icmp("203.0.113.9", OWN, 3, 4, bytes(4) + quoted))
+    assert world.gateway.batch.external.connection.segment_size == 1452
+
+
+def test_udp_datagrams_larger_than_the_outer_mtu_leave_in_fragments(make, outside):
+    world = outside("udp")
+    world.router_answers()
+    world.learn(HOST)
+    world.inside(make.udp(HOST, FAR, 1, 2, bytes(1472)))
+    first, second = world.segments
+    assert (first[6:8], second[6:8]) == (b"\x20\x00", b"\x00\xb9")
+    datagram = first[20:] + second[20:]
+    port, destination, length, _ = struct.unpack_from(">HHHH", datagram)
+    assert (destination, length) == (1194, len(datagram)) == (1194, 8 + 24 + 1500)
+    pseudo = make.address(OWN) + make.address(SERVER) + struct.pack(">HH", 17, length)
+    assert make.checksum(pseudo + datagram) == 0
+    record = world.record(make.udp(FAR, HOST, 2, 1, b"answer"))[2:]
+    world.from_router(make.udp(SERVER, OWN, 1194, port, record))
+    assert world.packets == [make.udp(FAR, HOST, 2, 1, b"answer", ttl=63)]
+    bad = bytearray(make.udp(SERVER, OWN, 1194, port, record))
+    bad[-1] ^= 1
+    assert world.from_router(bytes(bad)).fates == ["l2-checksum"]
+
+
+def test_our_outer_address_is_nobody_s_source(make, outside):
+    world = outside().connect()
+    world.server(PSH | ACK, world.record(make.udp(OWN, HOST, 2, 1)))
+    assert "s16-own" in world.fates
+    world.server(PSH | ACK, world.record(make.udp(FAR, OWN, 2, 1)))
+    assert "s30-elsewhere" in world.fates
+
+
+@given(st.lists(st.tuples(st.integers(0, 63), st.integers(-3000, 3000), st.integers(-3000, 3000), st.integers(0, 60)),
+                max_size=25), st.booleans())  # fmt: skip
+def test_any_segments_of_the_server_are_taken_without_a_fault(make, outside, segments, is_syn_sent):
+    world = outside()
+    if is_syn_sent:
+        world.router_answers()
+        world.port = struct.unpack_from(">H", world.segments[0], 20)[0]
+    else:
+        world.connect()
+        world.inside(udp_out(make))
+    for flags, sequence, acknowledgment, length in segments:
+        fields = {"sequence": (world.server_next + sequence) & 0xFFFFFFFF,
+                  "acknowledgment": (world.server_expects + acknowledgment) & 0xFFFFFFFF}  # fmt: skip
+        world.server(flags, bytes(length), **fields)
+        world.tick(0.5)
+    assert world.gateway.deadline is not None
+
+
+@given(st.binary(max_size=120))
+def test_any_octets_outside_are_taken_without_a_fault(make, outside, octets):
+    world = outside().connect()
+    for frame in (
+        octets,
+        MAC + ROUTER_MAC + b"\x08\x00" + octets,
+        make.ethernet(make.ipv4(SERVER, OWN, octets, protocol=6), ROUTER_MAC, MAC),
+        make.ethernet(make.icmp(SERVER, OWN, 3, 4, octets), ROUTER_MAC, MAC),
+    ):
+        world.outer(frame)
+        assert world.segments == []
+
+
+def test_a_server_by_name_is_refused_in_one_line(monkeypatch):
+    remote = SimpleNamespace(host="vpn.example.org", port=1194, proto="tcp")
+    profile = SimpleNamespace(connect_retry=1.0, connect_retry_longest=60.0, attempts=0, remotes=(remote,))
+    monkeypatch.setattr(tunnel_module, "_profile", lambda text: profile)
+    monkeypatch.setattr(tunnel_module.control, "Client", lambda profile, entropy: None)
+    config = GatewayConfig.from_json({"tunnel": {"ovpn": "client"}})
+    with pytest.raises(ConfigError, match=r"remote vpn\.example\.org: .* needs an IPv4 address, not a name"):
+        InProcess(config, SeededEntropy(b""))
