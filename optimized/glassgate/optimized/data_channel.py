@@ -63,7 +63,7 @@ def encrypt_into(aead: AESGCM | ChaCha20Poly1305) -> EncryptInto:
         return into
 
     def encrypt_and_copy(nonce: Buffer, data: Buffer, additional: Buffer, target: memoryview) -> None:
-        target[:] = aead.encrypt(nonce, data, additional)
+        target[:] = aead.encrypt(nonce, bytes(data), additional)  # PyPy never frees a view that native code saw
 
     return encrypt_and_copy
 
@@ -75,7 +75,7 @@ def decrypt_into(aead: AESGCM | ChaCha20Poly1305) -> DecryptInto:
         return into
 
     def decrypt_and_copy(nonce: Buffer, data: Buffer, additional: Buffer, target: memoryview) -> None:
-        target[:] = aead.decrypt(nonce, data, additional)
+        target[:] = aead.decrypt(nonce, bytes(data), additional)
 
     return decrypt_and_copy
 
