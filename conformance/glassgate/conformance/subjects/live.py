@@ -5,8 +5,14 @@ from __future__ import annotations
 from glassgate.conformance import profile
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.kernel import KernelGateway
+from glassgate.conformance.lab.program import ProgramGateway
+from glassgate.conformance.lab.tunnel import GatewayKind
 from glassgate.conformance.profile import Profile
 from glassgate.conformance.subjects.wire import Wire
+
+LINUX = "linux"
+BUILT = (LINUX, GatewayKind.REFERENCE.value, GatewayKind.OPTIMIZED.value)
+"""The names that are known here."""
 
 
 def find(name: str, declared: Profile | None, *, slow: bool) -> Wire:
@@ -16,10 +22,14 @@ def find(name: str, declared: Profile | None, *, slow: bool) -> Wire:
         LabError: it cannot be brought up here.
     """
     programs.require()
-    gateway = KernelGateway()
+    gateway = KernelGateway() if name == LINUX else ProgramGateway(GatewayKind(name))
     try:
         gateway.build()
     except BaseException:
         gateway.close()
         raise
-    return Wire(name, gateway, declared or profile.packaged(name), slow=slow)
+    return Wire(name, gateway, declared or _usual(name), slow=slow)
+
+
+def _usual(name: str) -> Profile:
+    return profile.packaged(name) if name == LINUX else Profile()

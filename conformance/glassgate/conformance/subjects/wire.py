@@ -25,7 +25,6 @@ from typing import Any, Protocol
 
 from glassgate.conformance import packets
 from glassgate.conformance.lab.errors import LabError
-from glassgate.conformance.lab.namespaces import PacketSocket
 from glassgate.conformance.matching import Actual, ActualPacket
 from glassgate.conformance.model import (
     Expected,
@@ -47,6 +46,11 @@ MARKER_SECONDS = 2.0
 """How long the marker may take. A tunnel that does not carry it is broken."""
 GRACE_SECONDS = 0.15
 """How much longer to wait for what has not come."""
+START_SECONDS = 10.0
+"""How long a fresh gateway may take until it answers through its tunnel."""
+START_PROBE_SECONDS = 0.05
+SECOND_ANNOUNCEMENT, SECOND_TOLERANCE = 2.0, 0.3
+"""When the second announcement comes after the first (RFC 5227 2.3)."""
 READING_STEP = 0.1
 """Steps of a story that are no further apart than this only have an order (the authors' BETWEEN_STEPS)."""
 SLOW_SECONDS = 10.0
@@ -57,6 +61,27 @@ SMALLEST_SENT = 14
 """No interface sends less than an Ethernet header."""
 
 
+class Side(Protocol):
+    """Where the judge stands: frames or packets come and go."""
+
+    def fileno(self) -> int:
+        """For a selector."""
+
+    def send(self, octets: bytes) -> None:
+        """Send one, as it is.
+
+        Raises:
+            LabError: it cannot be sent.
+        """
+
+    def receive(self) -> bytes | None:
+        """The next one; None if there is none.
+
+        Raises:
+            LabError: there will be none any more.
+        """
+
+
 class LiveGateway(Protocol):
     """What the judge needs of a gateway and its surroundings."""
 
@@ -65,12 +90,12 @@ class LiveGateway(Protocol):
         """What it is, exactly."""
 
     @property
-    def internal(self) -> PacketSocket:
+    def internal(self) -> Side:
         """The internal network."""
 
     @property
-    def tunnel(self) -> PacketSocket:
-        """The peer's tun interface."""
+    def tunnel(self) -> Side:
+        """The far side of the tunnel."""
 
     @property
     def helpers(self) -> Collection[socket.socket]:
@@ -106,6 +131,11 @@ class Wire:
         self._tunnel_address = ""
         self._marker = 0
         self._wanted = 0
+        self._announcement = b""
+        self._announced: float | None = None
+        """When the gateway was first heard to announce itself."""
+        self._second_due: float | None = None
+        """When it will do so again, and nobody judges that."""
         self._origin: float | None = None
         self._story_time = 0.0
 
@@ -168,9 +198,10 @@ class Wire:
         Raises:
             SubjectFault: that did not work.
         """
-        self._begin(config)
-        self._origin, self._story_time = time.monotonic() - now * self._scale, now
-        return self._settled()
+        early = self._begin(config)
+        began = time.monotonic() if self._announced is None else self._announced
+        self._origin, self._story_time = began - now * self._scale, now
+        return Reply((*early, *self._settled(len(early)).effects))
 
     def prepare(self, config: Mapping[str, Any]) -> None:
         """Put a fresh gateway there that has announced itself.
@@ -181,15 +212,32 @@ class Wire:
         self._begin(config)
         self._settled()
         self._origin = None
+        if self._announced is not None:
+            self._second_due = self._announced + SECOND_ANNOUNCEMENT
 
-    def _begin(self, config: Mapping[str, Any]) -> None:
+    def _begin(self, config: Mapping[str, Any]) -> list[Actual]:
         checked = GatewayConfig.from_json(config)
         assert checked.tunnel.session is not None, "why_not has been asked"
         self._tunnel_address = str(checked.tunnel.session.address.ip)
+        self._announcement = _announcement(checked)
+        self._announced = None
+        self._second_due = None
         try:
             self._gateway.fresh(checked)
         except LabError as error:
             raise SubjectFault(Fault.ERROR, str(error)) from None
+        return self._awakened()
+
+    def _awakened(self) -> list[Actual]:
+        """What comes until the gateway answers the first marker: it may not have its tunnel yet."""
+        gathered: list[Actual] = []
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self._send_marker()
+            gathered += self._collected(time.monotonic() + START_PROBE_SECONDS, until_marker=True)
+            if gathered and gathered[-1] is _MARKER:
+                return gathered[:-1]
+        raise SubjectFault(Fault.HUNG, f"the gateway did not answer through the tunnel within {START_SECONDS:g} s")
 
     def receive(self, port: Port, data: bytes, now: float) -> Reply:
         """Send a frame on the internal network.
@@ -240,7 +288,7 @@ class Wire:
 
     # ── sending and collecting ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _given(self, port: PacketSocket, data: bytes, now: float) -> Reply:
+    def _given(self, port: Side, data: bytes, now: float) -> Reply:
         early = self._until(now)
         try:
             port.send(data)
@@ -250,8 +298,7 @@ class Wire:
 
     def _settled(self, already: int = 0) -> Reply:
         """What came of the last input: all until the marker is back, and a while longer if something lacks."""
-        self._marker += 1
-        self._gateway.tunnel.send(self._marker_packet())
+        self._send_marker()
         effects = self._collected(time.monotonic() + MARKER_SECONDS, until_marker=True)
         if effects and effects[-1] is _MARKER:
             effects.pop()
@@ -265,30 +312,56 @@ class Wire:
     def _collected(self, deadline: float, *, until_marker: bool = False, most: int | None = None) -> list[Actual]:
         """What arrives at both sides until a time, until the marker is back, or until so many have come."""
         gathered: list[Actual] = []
-        sides = (self._gateway.internal, self._gateway.tunnel)
         while True:
-            for side in sides:
-                while (octets := side.receive()) is not None:
-                    port = VectorPort.INTERNAL if side is sides[0] else VectorPort.TUNNEL
-                    answered = self._marker_answered(octets) if port is VectorPort.TUNNEL else None
-                    if answered is None:
-                        gathered.append(ActualPacket(port, octets))
-                    elif answered == self._marker and until_marker:
-                        # what the input caused inside was sent before the marker went out: it is there already
-                        while (inner := sides[0].receive()) is not None:
-                            gathered.append(ActualPacket(VectorPort.INTERNAL, inner))
-                        return [*gathered, _MARKER]
+            try:
+                gathered += self._waiting()
+            except LabError as error:
+                raise SubjectFault(Fault.ERROR, str(error)) from None
+            if until_marker and gathered and gathered[-1] is _MARKER:
+                return gathered
             if most is not None and len(gathered) >= most:
                 return gathered
             left = deadline - time.monotonic()
             if left <= 0:
                 return gathered
+            sides = (self._gateway.internal, self._gateway.tunnel)
             ready, _, _ = select.select([*sides, *self._gateway.helpers], [], [], left)
             for one in ready:
                 if isinstance(one, socket.socket):
                     self._gateway.serve(one)
 
+    def _waiting(self) -> list[Actual]:
+        """What has arrived at both sides. If the marker is back, it stands last."""
+        found: list[Actual] = []
+        is_back = False
+        while (octets := self._gateway.tunnel.receive()) is not None:
+            answered = self._marker_answered(octets)
+            is_back |= answered == self._marker
+            if answered is None:
+                found.append(ActualPacket(VectorPort.TUNNEL, octets))
+        # Read after the tunnel: what the input caused inside was sent before the marker was answered.
+        while (octets := self._gateway.internal.receive()) is not None:
+            found += self._arrived(octets)
+        return [*found, _MARKER] if is_back else found
+
+    def _arrived(self, octets: bytes) -> list[Actual]:
+        """A frame of the internal network, unless it is the second announcement of a gateway that is prepared."""
+        if octets.startswith(self._announcement):
+            now = time.monotonic()
+            self._announced = self._announced or now
+            if self._second_due is not None and abs(now - self._second_due) < SECOND_TOLERANCE:
+                self._second_due = None
+                return []
+        return [ActualPacket(VectorPort.INTERNAL, octets)]
+
     # ── the marker ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send_marker(self) -> None:
+        self._marker += 1
+        try:
+            self._gateway.tunnel.send(self._marker_packet())
+        except LabError as error:
+            raise SubjectFault(Fault.ERROR, str(error)) from None
 
     def _marker_packet(self) -> bytes:
         syn = packets.tcp(MARKER_PORT, MARKER_PORT, packets.SYN, sequence=self._marker)
@@ -303,6 +376,18 @@ class Wire:
 
 
 _MARKER = ActualPacket(VectorPort.TUNNEL, b"")
+
+
+def _announcement(config: GatewayConfig) -> bytes:
+    """The frame in which a gateway announces its address (RFC 5227 2.3)."""
+    own, address = str(config.internal.mac), str(config.internal.address.ip)
+    arp = packets.Arp(
+        operation=packets.REQUEST, sender_hardware=own, sender_protocol=address, target_protocol=address
+    )
+    frame = packets.Ethernet(
+        source=own, destination=packets.BROADCAST_MAC, type=packets.TYPE_ARP, payload=arp.build()
+    )
+    return frame.build().data
 
 
 def _is_about_flow(given: object) -> bool:
