@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 from rich.progress import track
 
-from glassgate.conformance.bench import core, lab, plot, report
+from glassgate.conformance.bench import core, lab, plot, report, scale
 from glassgate.conformance.bench.figures import BenchError, Figure
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.errors import Interrupted, LabError
@@ -20,6 +23,7 @@ from glassgate.conformance.subjects.discovery import SubjectError, find, names
 from glassgate.contract import Implementation
 
 BASE = "reference"
+PACKETS, FULL_PACKETS = 60_000, 10_000_000
 LAB_ORDER = (GatewayKind.OPENVPN, GatewayKind.REFERENCE, GatewayKind.OPTIMIZED)
 """The first is what the others are compared with."""
 JSON_OPTION = click.option(
@@ -96,6 +100,58 @@ def write(file: TextIO | None, content: Mapping[str, Any]) -> None:
         file.write("\n")
 
 
+@bench.command(name="scale")
+@GATEWAY_OPTION
+@click.option("--largest", default=100_000, show_default=True, type=click.IntRange(1, 10**6), help="Most entries.")
+@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1, 1000), help="Turns that everybody has.")
+@click.option("--packets", type=click.IntRange(5000, 10**9), help="Packets for the question of memory.")
+@click.option("--full", is_flag=True, help="Ten million packets, and the most entries for TCP, too: takes long.")
+@JSON_OPTION
+@SVG_OPTION
+def scale_command(
+    chosen: tuple[str, ...],
+    largest: int,
+    rounds: int,
+    packets: int | None,
+    full: bool,
+    json_file: TextIO | None,
+    svg_file: Path | None,
+) -> int:
+    """The cost of a packet against what the gateway remembers, and memory after many packets."""
+    subjects = implementations(chosen)
+    console = report.console()
+    wanted = packets or (FULL_PACKETS if full else PACKETS)
+    held = [ask_memory(subject.name, wanted) for subject in track(subjects, "memory", console=console, transient=True)]
+    found: list[scale.ScaleFigure] = []
+    total = len(scale.STATES) * len(subjects)
+    running = scale.measured(subjects, largest, rounds, full=full)
+    try:
+        for line in track(running, "measuring", total=total, console=console, transient=True):
+            found += line
+    except BenchError as error:
+        raise click.ClickException(f"bench: {error}") from None
+    console.print(report.scale_table(found))
+    console.print(report.memory_table(held))
+    write(json_file, report.scale_json(found, held))
+    if svg_file is not None:
+        svg_file.write_text(plot.scale(found), encoding="utf-8")
+    return 0
+
+
+def ask_memory(name: str, packets: int) -> scale.MemoryFigure:
+    """Ask in a process of its own, which holds nothing but the gateway and its traffic."""
+    program = "import sys; from glassgate.conformance.bench.command import tell_memory; tell_memory(*sys.argv[1:])"
+    command = [sys.executable, "-c", program, name, str(packets)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    answer = json.loads(done.stdout)
+    return scale.MemoryFigure(answer["subject"], scale.Memory(**answer["before"]), scale.Memory(**answer["after"]))
+
+
+def tell_memory(name: str, packets: str) -> None:
+    """The other end of ``ask_memory``."""
+    sys.stdout.write(json.dumps(asdict(scale.memory(find(name), int(packets)))))
+
+
 @bench.command(name="lab")
 @click.option(
     "--gateway", "chosen", multiple=True, type=click.Choice([kind.value for kind in GatewayKind]),
@@ -111,6 +167,7 @@ def write(file: TextIO | None, content: Mapping[str, Any]) -> None:
 )
 @click.option("--burst", default=20000, show_default=True, type=click.IntRange(100, 10**6), help="Records downstream.")
 @click.option("--timeout", default=300, show_default=True, type=click.IntRange(1, 7200), help="Seconds for all of it.")
+@click.option("--first", is_flag=True, help="Let what is measured go before other work of this machine.")
 @JSON_OPTION
 def lab_command(
     chosen: tuple[str, ...],
@@ -120,6 +177,7 @@ def lab_command(
     rate: int,
     burst: int,
     timeout: int,
+    first: bool,
     json_file: TextIO | None,
 ) -> int:
     """The same traffic through stock openvpn and the gateways, in network namespaces (root)."""
@@ -130,7 +188,7 @@ def lab_command(
     samples: list[lab.LabSample] = []
     try:
         programs.require()
-        with interruptible(timeout), lab.benches(kinds) as made:
+        with interruptible(timeout), lab.benches(kinds, go_first=first) as made:
             turns = 2 * rounds * len(kinds) * len(far_ends)
             running = lab.measured(made, plan, far_ends)
             for sample in track(running, "measuring", total=turns, console=console, transient=True):

@@ -7,6 +7,7 @@ from math import ceil, floor, log10
 from xml.sax.saxutils import escape
 
 from glassgate.conformance.bench.figures import Figure
+from glassgate.conformance.bench.scale import ScaleFigure
 
 MICRO = 1e6
 WIDTH, LEFT, RIGHT, BAR, GAP = 860, 250, 60, 15, 14
@@ -72,6 +73,47 @@ def _decades(across: Callable[[float], float], low: float, high: float, bottom: 
                 lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="36" y2="{bottom:g}"/>')
                 lines.append(f'<text class="faint middle" x="{x:.1f}" y="32">{value:g}</text>')
     return lines
+
+
+def scale(found: Sequence[ScaleFigure]) -> str:
+    """Small charts side by side: cost over the number of entries, both logarithmic, a line a gateway."""
+    names = list(dict.fromkeys(_name(one.figure) for one in found))
+    states = list(dict.fromkeys(one.state for one in found))
+    body = []
+    for number, name in enumerate(names):
+        x = 8 + 220 * number
+        body.append(f'<rect x="{x}" y="30" width="12" height="12" fill="{COLOURS[number + 1]}"/>')
+        body.append(f'<text class="faint" x="{x + 18}" y="41">{escape(name)}</text>')
+    for place, state in enumerate(states):
+        left, top = 50 + place % 2 * 420, 70 + place // 2 * 190
+        body += _chart([one for one in found if one.state == state], state, names, left, top)
+    title = "The cost of a packet, in microseconds, against what the gateway remembers"
+    text = "A chart for each kind of state; flat lines mean that the cost does not depend on it."
+    return picture(title, text, 70 + (len(states) + 1) // 2 * 190, body)
+
+
+def _chart(found: Sequence[ScaleFigure], state: str, names: Sequence[str], left: float, top: float) -> list[str]:
+    width, height = 350.0, 110.0
+    most = max(log10(one.entries) for one in found) or 1.0
+    high = max(one.figure.median for one in found) * 1.2
+    body = [f'<text x="{left}" y="{top}">{escape(state)}</text>']
+    for share in (0.0, 0.5, 1.0):
+        y = top + 20 + height * (1 - share)
+        body.append(f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        body.append(f'<text class="faint end" x="{left - 4}" y="{y + 4:.1f}">{high * share * MICRO:.0f}</text>')
+    for entries in sorted({one.entries for one in found}):
+        x = left + log10(entries) / most * width
+        body.append(f'<text class="faint middle" x="{x:.1f}" y="{top + height + 36:.1f}">{entries}</text>')
+    for number, name in enumerate(names):
+        points = [
+            (left + log10(one.entries) / most * width, top + 20 + height * (1 - one.figure.median / high))
+            for one in found
+            if _name(one.figure) == name
+        ]
+        if points:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            body.append(f'<polyline class="path" stroke="{COLOURS[number + 1]}" points="{path}"/>')
+    return body
 
 
 def picture(title: str, text: str, height: float, body: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from glassgate.conformance.bench import lab
 from glassgate.conformance.bench.figures import Figure
 from glassgate.conformance.bench.lab import LabFigure, LabSample
+from glassgate.conformance.bench.scale import MemoryFigure, ScaleFigure
 
 SCHEMA = "1.0"
 MICRO = 1e6
@@ -121,6 +123,51 @@ def core_json(figures: Sequence[Figure], limit: str, base: str) -> dict[str, Any
 def document(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """What every JSON of ``bench`` begins with."""
     return {"schema": SCHEMA, "bench": kind, "environment": environment(), **content}
+
+
+def scale_table(found: Sequence[ScaleFigure]) -> Table:
+    """A line for each state and gateway: the cost at each number of entries, and the largest against 10 entries."""
+    entries = sorted({one.entries for one in found})
+    table = new_table(
+        "The cost of a packet (µs) against the number of entries", ("state", "gateway"), (*map(str, entries), "growth")
+    )
+    last = None
+    for state, name in dict.fromkeys((one.state, one.figure.subject) for one in found):
+        line = {one.entries: one.figure for one in found if (one.state, one.figure.subject) == (state, name)}
+        cells = [f"{line[count].median * MICRO:.1f}" if count in line else "" for count in entries]
+        table.add_row(state if state != last else "", name, *cells, _ratio(growth(line)))
+        last = state
+    return table
+
+
+def growth(line: Mapping[int, Figure]) -> float | None:
+    """The cost at the most entries in times that at ten, which is past every special case of one."""
+    most = max(line)
+    few = line.get(10)
+    return None if few is None or most <= 10 else line[most].cost_against(few)
+
+
+def memory_table(found: Sequence[MemoryFigure]) -> Table:
+    """A line a gateway: what it holds early, and after all packets."""
+    table = new_table(
+        "Memory after many packets (kB)",
+        ("gateway",),
+        ("packets", "traced, early", "traced, late", "resident, early", "resident, late"),
+    )
+    for one in found:
+        table.add_row(
+            one.subject,
+            f"{one.after.packets:,}".replace(",", " "),
+            *(f"{octets / 1000:.1f}" for octets in (one.before.traced, one.after.traced)),
+            *(f"{octets / 1000:.0f}" for octets in (one.before.resident, one.after.resident)),
+        )
+    return table
+
+
+def scale_json(found: Sequence[ScaleFigure], held: Sequence[MemoryFigure]) -> dict[str, Any]:
+    """All of ``bench scale``."""
+    listed = [figure_json(one.figure) | {"case": one.state, "entries": one.entries} for one in found]
+    return document("scale", {"figures": listed, "memory": [asdict(one) for one in held]})
 
 
 def lab_table(samples: Sequence[LabSample], base: str) -> Table:

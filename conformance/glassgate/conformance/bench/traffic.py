@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Interface
+from collections.abc import Iterable
+from ipaddress import IPv4Interface
 
 from glassgate.conformance.far_end import DataChannel, StreamFraming
 from glassgate.conformance.packets import (
-    REPLY,
     REQUEST,
     TYPE_ARP,
     TYPE_IPV4,
@@ -81,18 +79,6 @@ def introduction(address: str = HOST, mac: str = HOST_MAC, gateway: str = GATEWA
     return Ethernet(source=mac, destination="ff:ff:ff:ff:ff:ff", type=TYPE_ARP, payload=request.build()).build().data
 
 
-def reply(address: str, mac: str, gateway: str = GATEWAY) -> bytes:
-    """A host's ARP reply to the gateway."""
-    answer = Arp(
-        operation=REPLY,
-        sender_hardware=mac,
-        sender_protocol=address,
-        target_hardware=GATEWAY_MAC,
-        target_protocol=gateway,
-    )
-    return Ethernet(source=mac, destination=GATEWAY_MAC, type=TYPE_ARP, payload=answer.build()).build().data
-
-
 def frame(packet: bytes, mac: str = HOST_MAC) -> bytes:
     """A packet as a host sends it to the gateway."""
     return Ethernet(source=mac, destination=GATEWAY_MAC, type=TYPE_IPV4, payload=packet).build().data
@@ -125,13 +111,17 @@ def pieces(source: str, destination: str, octets: int, identification: int, cut:
     return first, whole.but(payload=raw(1, data[cut:]), fragment_offset=cut // 8).build().data
 
 
-def records(packets: Iterator[bytes] | list[bytes]) -> list[bytes]:
-    """Each packet as the far end puts it into the stream."""
-    channel = DataChannel(Cipher.AES_256_GCM, BACK_KEY, BACK_IMPLICIT_IV, 0, 0)
-    return [StreamFraming.framed(channel.seal(packet)) for packet in packets]
+def far_channel() -> DataChannel:
+    """What the far end seals with."""
+    return DataChannel(Cipher.AES_256_GCM, BACK_KEY, BACK_IMPLICIT_IV, 0, 0)
 
 
-def addresses(network: str) -> Iterator[str]:
-    """The hosts of a network, one after the other, the gateway's own address (the first) left out."""
-    first = IPv4Interface(network).network[2]
-    return (str(IPv4Address(int(first) + number)) for number in itertools.count())
+def framed(channel: DataChannel, packet: bytes) -> bytes:
+    """A packet as the far end puts it into the stream."""
+    return StreamFraming.framed(channel.seal(packet))
+
+
+def records(packets: Iterable[bytes]) -> list[bytes]:
+    """Each of these packets as the far end puts it into the stream."""
+    channel = far_channel()
+    return [framed(channel, packet) for packet in packets]
