@@ -100,14 +100,14 @@ def test_a_server_that_does_not_answer_is_asked_after_2_4_8_and_16_seconds(make_
 WRAPPED = bytes(400) + (402).to_bytes(2, "big")
 
 
-def v2_world(make_world: MakeWorld) -> tuple[Any, list[Opcode]]:
-    """A client with a tls-crypt-v2 key, a UDP server that asks for it again, and the opcodes that the client sends."""
+def v2_world(make_world: MakeWorld, *, proto: str = "udp", asks: bool = True) -> tuple[Any, list[Opcode]]:
+    """A client with a tls-crypt-v2 key, a server that may ask for it again, and the opcodes that the client sends."""
     label = "OpenVPN tls-crypt-v2 client key"
     body = base64.encodebytes(KEY.octets + WRAPPED).decode()
     pem = f"-----BEGIN {label}-----\n{body}-----END {label}-----\n"
-    world = make_world(f"<tls-crypt-v2>\n{pem}</tls-crypt-v2>", "reneg-sec 100", proto="udp")
+    world = make_world(f"<tls-crypt-v2>\n{pem}</tls-crypt-v2>", "reneg-sec 100", proto=proto)
     world.server.static_key = KEY
-    world.server.early_negotiation = bytes.fromhex("000100020001")
+    world.server.early_negotiation = bytes.fromhex("000100020001") if asks else b""
     world.server.restart()
     take, opcodes = world.server.take, []
 
@@ -131,6 +131,15 @@ def test_message_1_carries_the_wrapped_client_key_if_the_server_asks(make_world:
     assert set(opcodes[2:]) == {Opcode.P_CONTROL_V1, Opcode.P_ACK_V1}
     world.wait(100)
     assert [used.key_id for used in world.of(UseKey)] == [0, 1], "later keys have a wrapping of their own"
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_message_1_does_not_carry_it_unasked(proto: str, make_world: MakeWorld) -> None:
+    world, opcodes = v2_world(make_world, proto=proto, asks=False)
+    world.start()
+    assert world.of(UseKey)
+    assert opcodes[0] is Opcode.P_CONTROL_HARD_RESET_CLIENT_V3
+    assert Opcode.P_CONTROL_WKC_V1 not in opcodes
 
 
 def test_message_1_carries_it_again_when_it_was_lost(make_world: MakeWorld) -> None:

@@ -180,12 +180,12 @@ PASSWORDS = """#!/bin/sh
 """
 
 
-def password_server(start_server: Any, tmp_path: Path, *options: str) -> Any:
+def password_server(start_server: Any, tmp_path: Path, *options: str, proto: str = "tcp") -> Any:
     script = tmp_path / "check.sh"
     script.write_text(PASSWORDS)
     script.chmod(0o755)
     check = f"auth-user-pass-verify {script} via-file"
-    return start_server("script-security 2", check, "verify-client-cert none", *options)
+    return start_server("script-security 2", check, "verify-client-cert none", *options, proto=proto)
 
 
 def test_user_name_and_password_then_a_token_at_renegotiation(
@@ -201,11 +201,13 @@ def test_user_name_and_password_then_a_token_at_renegotiation(
     assert "SESS_ID_AT" not in "".join(str(output) for output in peer.outputs if not hasattr(output, "packet"))
 
 
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
 def test_a_wrong_password_ends_it_for_good(
-    start_server: Any, make_profile: Any, make_peer: Any, tmp_path: Path
+    proto: str, start_server: Any, make_profile: Any, make_peer: Any, tmp_path: Path
 ) -> None:
-    server = password_server(start_server, tmp_path)
-    peer = make_peer(server, make_profile("<auth-user-pass>\nalice\nwrong\n</auth-user-pass>", identity=None))
+    server = password_server(start_server, tmp_path, proto=proto)
+    wrong = "<auth-user-pass>\nalice\nwrong\n</auth-user-pass>"
+    peer = make_peer(server, make_profile(wrong, proto=proto, identity=None))
     peer.start()
     assert peer.run(10, is_up(peer)), server.log
     assert peer.failed is not None
