@@ -177,8 +177,10 @@ def test_the_queue_is_bounded_and_the_oldest_is_dropped(make, hardware):
     world = make.World(limits={"arp_queue": 2})
     for number in range(4):
         world.tunnel(make.udp("8.8.8.8", HOST, 1, 2, bytes([number])))
-    assert world.states == ["s31-queue-full"]
+    assert world.states == ["s31-queue-full", "s31-wait"]
+    assert world.fates == ["s31-queue-full"]
     world.frame(make.arp(2, hardware, HOST, "10.38.2.1"))
+    assert world.fates == ["s29-to-host"] * 2
     assert [packet[-1] for packet in world.packets] == [2, 3]
 
 

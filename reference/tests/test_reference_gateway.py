@@ -61,7 +61,7 @@ class Bench:
         self.gateway.start(0.0)
         self.at(3.0)
         if knows_host:
-            self.arp(ArpPacket(arp.REPLY, HOST_MAC, HOST, GATEWAY_MAC, GATEWAY))
+            self.host_answers()
 
     def at(self, now: float) -> list[Effect]:
         """Let time pass."""
@@ -70,6 +70,10 @@ class Bench:
 
     def arp(self, packet: ArpPacket) -> list[Effect]:
         return self.frame(Frame(GATEWAY_MAC, HOST_MAC, ethernet.TYPE_ARP, arp.build(packet)))
+
+    def host_answers(self) -> list[Effect]:
+        """The host says which hardware address it has."""
+        return self.arp(ArpPacket(arp.REPLY, HOST_MAC, HOST, GATEWAY_MAC, GATEWAY))
 
     def frame(self, frame: Frame) -> list[Effect]:
         return self.gateway.receive(Port.INTERNAL, ethernet.build(frame), self.now)
@@ -322,8 +326,7 @@ def test_a_further_prefix_is_a_neighbour_both_ways() -> None:
     bench = Bench(internal={"sources": ["10.39.0.0/16"]})
     other = IPv4Address("10.39.7.7")
     assert "s16-configured" in path(bench.inside(datagram(source=other)))
-    effects = bench.tunnel(datagram(FAR, other))
-    assert (fate(effects), states(effects)) == ("forwarded s29-to-host", ["s31-ask"])
+    assert states(bench.tunnel(datagram(FAR, other))) == ["s31-ask"]
 
 
 def test_what_has_its_own_route_or_a_bad_option_is_not_forwarded() -> None:
@@ -402,6 +405,26 @@ def test_each_source_that_waits_in_vain_is_told_once_about_its_first_packet() ->
     assert error_of(errors[0])[3] == ipv4.build(first)[:548]
     assert fates(effects) == ["dropped s31-give-up"] * 3
     assert states(effects) == ["s31-give-up"]
+
+
+def test_a_packet_that_waits_has_its_fate_when_it_leaves() -> None:
+    bench = Bench(knows_host=False, internal={"mtu": 600})
+    effects = bench.tunnel(datagram(FAR, HOST, size=1200))  # in three fragments
+    asked, *_, waits = [effect for effect in effects if isinstance(effect, Note)]
+    assert [note.rule.slug for note in (asked, waits)] == ["s31-ask", "s31-wait"]
+    assert "path" not in asked.detail
+    assert str(waits.detail["path"]).startswith("s3-record s26-open s29-to-host s17-decrement")
+    assert fates(bench.host_answers()) == ["forwarded s29-to-host"]
+
+
+def test_a_packet_that_gives_way_to_others_that_wait_is_dropped_by_that_rule() -> None:
+    bench = Bench(knows_host=False, limits={"arp_queue": 2})
+    for _ in range(2):
+        assert fates(bench.tunnel(datagram(FAR, HOST))) == []
+    effects = bench.tunnel(datagram(FAR, HOST))
+    assert fates(effects) == ["dropped s31-queue-full"]
+    assert path(effects) == ["s31-queue-full"]
+    assert fates(bench.host_answers()) == ["forwarded s29-to-host"] * 2
 
 
 def test_a_neighbour_that_was_just_given_up_is_answered_for_at_once() -> None:

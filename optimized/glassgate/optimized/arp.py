@@ -251,9 +251,9 @@ class Arp:
         self._pending.pop(sender, None)
         for one in waiting or ():
             packet = memoryview(one.packet)
-            self._outgoing.send_frame(neighbour.header, packet, 0, len(packet), rules.S31_RELEASE)
             if one.fate is not None:
                 self._outgoing.note(NoteKind.FORWARDED, rules.S29_TO_HOST, one.fate)
+            self._outgoing.send_frame(neighbour.header, packet, 0, len(packet), rules.S31_RELEASE)
         return True
 
     # ── send ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -291,9 +291,9 @@ class Arp:
             return
         self._touch(neighbour)
         if neighbour.header is not None:
-            self._outgoing.send_frame(neighbour.header, packet, start, end, because)  # s31-known
             if fate is not None:
                 self._outgoing.note(NoteKind.FORWARDED, rules.S29_TO_HOST, fate)
+            self._outgoing.send_frame(neighbour.header, packet, start, end, because)  # s31-known
             if now >= neighbour.refresh_at:
                 self._refresh(neighbour, now)
         else:

@@ -34,16 +34,16 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from glassgate.contract import BROADCAST, Effect, Limits, MacAddress, Port, Rule, Transmit, rules
+from glassgate.contract import BROADCAST, Effect, Limits, MacAddress, Note, Port, Rule, Transmit, rules
 from glassgate.reference import ethernet
 from glassgate.reference.addresses import UNSPECIFIED, Attached
 from glassgate.reference.ethernet import Frame
 from glassgate.reference.ipv4 import Packet
-from glassgate.reference.notes import Malformed, changed, dropped
+from glassgate.reference.notes import Malformed, changed, dropped, lost, waits
 
 FORMAT = struct.Struct("!HHBBH6s4s6s4s")
 HARDWARE_ETHERNET = 1
@@ -122,10 +122,13 @@ def build(packet: ArpPacket) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A packet that waits for a neighbour. ``about`` is the packet as received that an error would quote."""
+    """A packet that waits for a neighbour. Of our own there is nothing to quote and nothing to tell."""
 
     octets: bytes
     about: Packet | None
+    """The packet as received, which an error would quote."""
+    fate: Note | None = None
+    """What is told when it has left. Of a packet that was cut, the last piece has it: one packet has one fate."""
 
 
 @dataclass(slots=True)
@@ -250,13 +253,13 @@ class Neighbours:
         if entry is None:
             yield from self._make_room()
             self._entries[neighbour] = Asked(now + REQUEST_INTERVAL, queue=deque([waiting]))
-            yield changed(rules.S31_ASK, neighbour=neighbour)
+            yield _waits(rules.S31_ASK, neighbour, waiting, 1)
             yield self._request(neighbour, BROADCAST, rules.S31_ASK)
             return
         self._entries[neighbour] = self._entries.pop(neighbour)
         if isinstance(entry, Known):
             yield rules.S31_KNOWN
-            yield self._frame(entry.hardware, waiting, because)
+            yield from self._transmit_packet(entry.hardware, waiting, because)
             yield from self._refresh(neighbour, entry, now)
         elif isinstance(entry, Missing):
             yield Unreachable(waiting, neighbour, rules.S31_NEGATIVE)
@@ -313,17 +316,19 @@ class Neighbours:
         yield changed(rule, neighbour=neighbour, hardware=hardware)
         if isinstance(before, Asked):
             for waiting in before.queue:
-                yield self._frame(hardware, waiting, rules.S31_RELEASE)
+                yield rules.S31_RELEASE
+                yield from self._transmit_packet(hardware, waiting, rules.S31_RELEASE)
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _enqueue(self, neighbour: IPv4Address, entry: Asked, waiting: Waiting) -> Iterator[Step]:
         """Have one more packet wait; when that is one too many, the oldest is dropped."""
         if len(entry.queue) == self._limits.arp_queue:
-            entry.queue.popleft()
+            oldest = entry.queue.popleft()
             yield changed(rules.S31_QUEUE_FULL, neighbour=neighbour)
+            yield from _losses([oldest], rules.S31_QUEUE_FULL, neighbour)
         entry.queue.append(waiting)
-        yield changed(rules.S31_WAIT, neighbour=neighbour, packets_waiting=len(entry.queue))
+        yield _waits(rules.S31_WAIT, neighbour, waiting, len(entry.queue))
 
     def _refresh(self, neighbour: IPv4Address, entry: Known, now: float) -> Iterator[Step]:
         """Ask a neighbour that is in use whether it is still there, before its entry expires (RFC 1122 2.3.2.1 (2))."""
@@ -340,8 +345,9 @@ class Neighbours:
             return
         neighbour = next(iter(self._entries))
         entry = self._entries.pop(neighbour)
-        packets_lost = len(entry.queue) if isinstance(entry, Asked) else 0
-        yield changed(rules.S31_TABLE_FULL, neighbour=neighbour, packets_lost=packets_lost)
+        queue = entry.queue if isinstance(entry, Asked) else deque[Waiting]()
+        yield changed(rules.S31_TABLE_FULL, neighbour=neighbour, packets_lost=len(queue))
+        yield from _losses(queue, rules.S31_TABLE_FULL, neighbour)
 
     # ── frames ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -360,6 +366,24 @@ class Neighbours:
         frame = Frame(to, self._own, ethernet.TYPE_ARP, build(packet))
         return Transmit(self._port, ethernet.build(frame), because)
 
-    def _frame(self, to: MacAddress, waiting: Waiting, because: Rule) -> Transmit:
+    def _transmit_packet(self, to: MacAddress, waiting: Waiting, because: Rule) -> Iterator[Step]:
         frame = Frame(to, self._own, ethernet.TYPE_IPV4, waiting.octets)
-        return Transmit(self._port, ethernet.build(frame), because)
+        yield Transmit(self._port, ethernet.build(frame), because)
+        if waiting.fate is not None:
+            yield waiting.fate
+
+
+# ── what is told of packets that wait ────────────────────────────────────────────────────────────────────────────────
+
+
+def _waits(rule: Rule, neighbour: IPv4Address, waiting: Waiting, packets_waiting: int) -> Note:
+    """The gateway's own packets, and pieces before the last, conclude nothing."""
+    tell = changed if waiting.fate is None else waits
+    return tell(rule, neighbour=neighbour, packets_waiting=packets_waiting)
+
+
+def _losses(queue: Iterable[Waiting], rule: Rule, neighbour: IPv4Address) -> Iterator[Note]:
+    """The fate of those in ``queue`` that no longer wait: nobody is told (RFC 1122 2.3.2.2 asks for none)."""
+    for waiting in queue:
+        if waiting.fate is not None and waiting.about is not None:
+            yield lost(rule, neighbour=neighbour, source=waiting.about.source)

@@ -11,7 +11,7 @@ is answered to that side. Standards: DESIGN.md "The way of a packet"; RFC 1812 5
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
@@ -26,7 +26,6 @@ from glassgate.contract import (
     FlowEvent,
     GatewayConfig,
     Note,
-    NoteKind,
     OpenFlow,
     Port,
     Rule,
@@ -42,7 +41,7 @@ from glassgate.reference.forwarding import Onward, Place, Ready, Refusal
 from glassgate.reference.fragments import Reassembly, TimedOut
 from glassgate.reference.icmp import TokenBucket
 from glassgate.reference.ipv4 import Packet
-from glassgate.reference.notes import Malformed, changed, delivered, dropped, forwarded
+from glassgate.reference.notes import Malformed, changed, concludes, delivered, dropped, forwarded
 from glassgate.reference.openvpn.client import Client
 from glassgate.reference.openvpn.profile import Profile, ProfileError
 from glassgate.reference.openvpn.tunnel import InnerPacket, OpenVpnTunnel
@@ -153,7 +152,7 @@ class ReferenceGateway:
             elif not isinstance(step, Note):
                 effects.append(step)
             elif self._config.notes:
-                if step.kind is not NoteKind.STATE:
+                if concludes(step):
                     step = replace(step, detail={**step.detail, "path": " ".join(dict.fromkeys(path))})
                     path.clear()
                 effects.append(step)
@@ -274,16 +273,14 @@ class ReferenceGateway:
             yield from self._refuse(ready, packet, now)
             return
         yield from ready.path
+        count = len(ready.pieces)
+        fate = forwarded(decision.because, source=packet.source, destination=packet.destination, packets=count)
         if came_from is Side.INSIDE:
             yield rules.S23_INNER_MTU
-            has_left = yield from self._into_tunnel(ready.pieces, decision.because, now)
+            yield from self._into_tunnel(ready.pieces, fate, decision.because, now)
         else:
             yield rules.S32_INTERNAL_MTU
-            has_left = yield from self._to_neighbour(ready.pieces, packet, decision.because, now)
-        if has_left:
-            yield forwarded(
-                decision.because, source=packet.source, destination=packet.destination, packets=len(ready.pieces)
-            )
+            yield from self._to_neighbour(ready.pieces, packet, fate, decision.because, now)
 
     def _refuse(self, refused: Refusal | Note, packet: Packet, now: float) -> Iterator[Step]:
         """Drop a packet, and tell its source if there is an error that says so."""
@@ -412,10 +409,10 @@ class ReferenceGateway:
         packet = replace(packet, identification=self._identification)
         if self._inside.contains(packet.destination):
             yield rules.S13_REPLY
-            pieces = fragments.fragment(packet, self._config.internal.mtu)
-            yield from self._to_neighbour(pieces, None, because, now)
+            pieces = [*fragments.fragment(packet, self._config.internal.mtu)]
+            yield from self._to_neighbour(pieces, None, None, because, now)
         elif self._tunnel.is_up:
-            yield from self._into_tunnel([*fragments.fragment(packet, self._tunnel.mtu)], because, now)
+            yield from self._into_tunnel([*fragments.fragment(packet, self._tunnel.mtu)], None, because, now)
         else:
             yield changed(rules.S4_TUNNEL_DOWN, destination=packet.destination)
 
@@ -442,51 +439,47 @@ class ReferenceGateway:
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _into_tunnel(self, pieces: Sequence[Packet], because: Rule, now: float) -> Generator[Step, None, bool]:
-        """Seal and send what replaces one packet, all of it or nothing. Returns whether it left."""
+    def _into_tunnel(self, pieces: Sequence[Packet], fate: Note | None, because: Rule, now: float) -> Iterator[Step]:
+        """Seal and send what replaces one packet, all of it or nothing."""
         if self._tunnel.ids_left < len(pieces):
             yield rules.S3_DROP_BEFORE_ID
             yield dropped(rules.S24_IDS_USED_UP, ids_left=self._tunnel.ids_left)
-            return False
+            return
         needed = sum(piece.total_length + RECORD_OVERHEAD for piece in pieces)
         if self._external is not None and self._external.room < needed:
             yield dropped(rules.S3_DROP_BEFORE_ID, room=self._external.room, needed=needed)
-            return False
+            return
         yield rules.S24_SEAL
         for piece in pieces:
             yield from self._through_the_tunnel(self._tunnel.send(ipv4.build(piece), because, now), now)
-        return True
+        if fate is not None:
+            yield fate
 
     def _to_neighbour(
-        self, pieces: Iterable[Packet], about: Packet | None, because: Rule, now: float
-    ) -> Generator[Step, None, bool]:
-        """Send what replaces one packet to the host that it is for. Returns whether it left, or waits to."""
-        sent = (
-            step
-            for piece in pieces
-            for step in self._neighbours.send(piece.destination, Waiting(ipv4.build(piece), about), because, now)
-        )
-        return (yield from self._neighbourhood(sent, now))
+        self, pieces: Sequence[Packet], about: Packet | None, fate: Note | None, because: Rule, now: float
+    ) -> Iterator[Step]:
+        """Send what replaces one packet to the host that it is for, or have it wait."""
+        waiting = [Waiting(ipv4.build(piece), about) for piece in pieces]
+        waiting[-1] = replace(waiting[-1], fate=fate)
+        neighbour = pieces[0].destination
+        sent = (step for piece in waiting for step in self._neighbours.send(neighbour, piece, because, now))
+        yield from self._neighbourhood(sent, now)
 
-    def _neighbourhood(self, steps: Iterable[Step | Unreachable], now: float) -> Generator[Step, None, bool]:
-        """What ARP did, and an error to each source whose packets found nobody (S31). Returns whether all found one."""
+    def _neighbourhood(self, steps: Iterable[Step | Unreachable], now: float) -> Iterator[Step]:
+        """What ARP did, and an error to each source whose packets found nobody (S31)."""
         told: set[tuple[IPv4Address, IPv4Address]] = set()
-        previous: Packet | None = None
-        has_left = True
         for step in steps:
             if not isinstance(step, Unreachable):
                 yield step
                 continue
-            has_left = False
             about = step.waiting.about
-            if about is None or about is previous:  # our own, or one more fragment of what was told about
+            if about is None:
                 continue
-            previous = about
             if (step.neighbour, about.source) not in told:
                 told.add((step.neighbour, about.source))
                 yield from self._error(icmp.HOST_UNREACHABLE, about, None, step.because, now)
-            yield dropped(step.because, neighbour=step.neighbour, source=about.source)
-        return has_left
+            if step.waiting.fate is not None:
+                yield dropped(step.because, neighbour=step.neighbour, source=about.source)
 
 
 def _profile(text: str) -> Profile:

@@ -51,6 +51,21 @@ def changed(rule: Rule, **detail: Value) -> Note:
     return Note(NoteKind.STATE, rule, _scalars(detail))
 
 
+def waits(rule: Rule, **detail: Value) -> Note:
+    """It goes on later. That is no fate yet, but the gateway's door tells here, too, by which rules it got so far."""
+    return Note(NoteKind.STATE, rule, {**_scalars(detail), "path": ""})
+
+
+def lost(rule: Rule, **detail: Value) -> Note:
+    """One that waited goes no further, while another is in hand: so the path is not the other's."""
+    return Note(NoteKind.DROPPED, rule, {**_scalars(detail), "path": rule.slug})
+
+
+def concludes(note: Note) -> bool:
+    """Whether a note says what became of the packet in hand: its fate, or that it waits."""
+    return note.detail.get("path", "" if note.kind is not NoteKind.STATE else None) == ""
+
+
 def _scalars(detail: dict[str, Value]) -> dict[str, object]:
     return {name: _scalar(value) for name, value in detail.items()}
 
