@@ -22,6 +22,7 @@ SOURCES: tuple[str, ...] = (
     "data_channel_v1",
     "data_channel_udp",
     "framing",
+    "control_channel",
     "external",
     "stories",
     "configuration",

@@ -368,8 +368,9 @@ def _gateway_of(config: Mapping[str, Any]) -> Station:
 
 
 def _requirements(config: Mapping[str, Any], more: Iterable[str]) -> tuple[str, ...]:
-    cipher = f"cipher.{config['tunnel']['session']['cipher'].lower()}"
-    usual = [f"external.{config['external']['kind']}", "session", cipher]
+    session = config["tunnel"].get("session")
+    keys = ["ovpn"] if session is None else ["session", f"cipher.{session['cipher'].lower()}"]
+    usual = [f"external.{config['external']['kind']}", *keys]
     if config["tunnel"]["proto"] == "udp":
         usual.append("transport.udp")
     return (*usual, *(capability for capability in more if capability not in usual))
