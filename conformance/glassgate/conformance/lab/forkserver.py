@@ -8,7 +8,7 @@ process id. A program that has ended leaves nothing; when standard input ends, s
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -16,26 +16,24 @@ import runpy
 import signal
 import sys
 
+PR_SET_PDEATHSIG = 1  # prctl(2): no program outlives this one
+
 
 def main(module: str) -> None:
     """Serve until the input ends."""
     importlib.import_module(f"{module}.__main__")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so nobody has to be waited for
-    children = set()
     for line in sys.stdin:
         log, *arguments = json.loads(line)
         child = os.fork()
         if child == 0:
             _become(module, log, arguments)
-        children.add(child)
         print(child, flush=True)  # noqa: T201 - the answer
-    for child in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
 
 
 def _become(module: str, log: str, arguments: list[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, standard in ((nothing, 0), (output, 1), (output, 2)):

@@ -244,7 +244,8 @@ def _common(authority: Authority, own: Credential) -> str:
     inline = "".join(f"<{name}>\n{text.strip()}\n</{name}>\n" for name, text in blocks.items())
     return (
         f"dev {DEVICE}\ndev-type tun\ndisable-dco\npersist-tun\ndata-ciphers AES-256-GCM\n"
-        f"tun-mtu {LARGEST_TUNNEL_MTU}\nmssfix 0\nsocket-flags TCP_NODELAY\nreneg-sec 0\nreneg-bytes 0\nverb 3\n{inline}"
+        f"tun-mtu {LARGEST_TUNNEL_MTU}\nmssfix 0\nsocket-flags TCP_NODELAY\n"
+        f"reneg-sec 0\nreneg-bytes 0\nverb 3\n{inline}"
     )
 
 

@@ -241,9 +241,7 @@ class ProgramGateway:
         assert session is not None, "only vectors with a session come here"
         self._end_program()
         self._set_mtu(config.internal.mtu)
-        settings = replace(
-            self._settings, mtu=session.mtu, address=session.address, ping=0, ciphers=(session.cipher,)
-        )
+        settings = replace(self._settings, mtu=session.mtu, address=session.address, ping=0, ciphers=(session.cipher,))
         path = self._lab.directory / "client.ovpn"
         text = client_configuration(settings, self._introduction, topology.SERVER_ADDRESS, PORT)
         path.write_text(text, encoding="utf-8")
@@ -261,10 +259,7 @@ class ProgramGateway:
         with contextlib.suppress(LabError):
             self._end_program()
         if self._starter is not None:
-            assert self._starter.stdin is not None and self._starter.stdout is not None
-            self._starter.stdin.close()
-            self._starter.wait()
-            self._starter.stdout.close()
+            self._starter.communicate()  # its input ends, and so does it
         if self._tunnel is not None:
             self._tunnel.close()
         return self._lab.down()
@@ -278,7 +273,9 @@ class ProgramGateway:
             self._mtu = mtu
 
     def _start_program(self, config: GatewayConfig, path: str) -> None:
-        assert self._starter is not None and self._starter.stdin is not None and self._starter.stdout is not None
+        assert self._starter is not None
+        assert self._starter.stdin is not None
+        assert self._starter.stdout is not None
         inside_ = config.internal
         options: Mapping[str, str] = {
             "--internal": topology.INTERNAL_INTERFACE,

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from glassgate.conformance import packets
 from glassgate.conformance.lab.errors import LabError
+from glassgate.conformance.lab.signals import undisturbed
 from glassgate.conformance.matching import Actual, ActualPacket
 from glassgate.conformance.model import (
     Expected,
@@ -271,8 +272,9 @@ class Wire:
         return Reply((*early, *late.effects))
 
     def close(self) -> None:
-        """Leave nothing behind."""
-        self._gateway.close()
+        """Leave nothing behind, whatever signals come meanwhile."""
+        with undisturbed():
+            self._gateway.close()
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -324,8 +326,8 @@ class Wire:
             left = deadline - time.monotonic()
             if left <= 0:
                 return gathered
-            sides = (self._gateway.internal, self._gateway.tunnel)
-            ready, _, _ = select.select([*sides, *self._gateway.helpers], [], [], left)
+            sides: tuple[Side | socket.socket, ...] = (self._gateway.internal, self._gateway.tunnel)
+            ready, _, _ = select.select((*sides, *self._gateway.helpers), (), (), left)
             for one in ready:
                 if isinstance(one, socket.socket):
                     self._gateway.serve(one)
@@ -381,12 +383,8 @@ _MARKER = ActualPacket(VectorPort.TUNNEL, b"")
 def _announcement(config: GatewayConfig) -> bytes:
     """The frame in which a gateway announces its address (RFC 5227 2.3)."""
     own, address = str(config.internal.mac), str(config.internal.address.ip)
-    arp = packets.Arp(
-        operation=packets.REQUEST, sender_hardware=own, sender_protocol=address, target_protocol=address
-    )
-    frame = packets.Ethernet(
-        source=own, destination=packets.BROADCAST_MAC, type=packets.TYPE_ARP, payload=arp.build()
-    )
+    arp = packets.Arp(operation=packets.REQUEST, sender_hardware=own, sender_protocol=address, target_protocol=address)
+    frame = packets.Ethernet(source=own, destination=packets.BROADCAST_MAC, type=packets.TYPE_ARP, payload=arp.build())
     return frame.build().data
 
 
