@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from glassgate.contract import ConfigError, GatewayConfig
+from glassgate.contract import ConfigError, ExternalStack, GatewayConfig, Internal
 from glassgate.optimized.driver import Driver
 from glassgate.optimized.gateway import BatchGateway
 from glassgate.optimized.packet_socket import PacketSocket
@@ -19,9 +19,15 @@ from glassgate.reference.openvpn.profile import Profile, ProfileError, inlined
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--internal", metavar="IFACE", required=True, help="The interface of the internal network.")
-@click.option("--external", metavar="os|IFACE", default="os", show_default=True, help="'os': the kernel's TCP or UDP.")
+@click.option(
+    "--external", metavar="os|IFACE", default="os", show_default=True,
+    help="'os': the kernel's TCP or UDP reaches the server; IFACE: the gateway's own stack does, over that interface.",
+)  # fmt: skip
 @click.option("--internal-address", default="10.38.2.1/24", show_default=True, help="The gateway's address inside.")
 @click.option("--internal-mac", default="00:f0:0d:f0:0d:00", show_default=True, help="Its Ethernet address there.")
+@click.option("--external-address", default="192.168.1.5/24", show_default=True, help="Its address outside (IFACE).")
+@click.option("--external-mac", default="02:00:c0:a8:01:05", show_default=True, help="Its Ethernet address there.")
+@click.option("--external-gateway", default="192.168.1.1", show_default=True, help="The router there.")
 @click.option("--source", "sources", metavar="PREFIX", multiple=True, help="A further prefix that sends from inside.")
 @click.option("--credentials", type=click.Path(path_type=Path), help="File with user name and password, a line each.")
 @click.option("--ring/--no-ring", default=True, show_default=True, help="Receive through a ring in shared memory.")
@@ -33,6 +39,9 @@ def main(
     external: str,
     internal_address: str,
     internal_mac: str,
+    external_address: str,
+    external_mac: str,
+    external_gateway: str,
     sources: tuple[str, ...],
     credentials: Path | None,
     ring: bool,
@@ -46,20 +55,30 @@ def main(
     2 if the input cannot be used.
     """
     _set_up_log(verbose, quiet)
-    if external != "os":
-        sys.exit(_refuse(f"--external {external}: this gateway has no stack of its own outside yet; use 'os'"))
     try:
-        checked = _configuration(config, internal, internal_address, internal_mac, sources, credentials, verbose)
+        outside = _outside(external, external_address, external_mac, external_gateway)
+        inside = {
+            "address": internal_address, "mac": internal_mac, "mtu": _mtu("--internal", internal),
+            "sources": list(sources),
+        }  # fmt: skip
+        checked = _configuration(config, inside, outside, credentials, verbose)
         gateway = BatchGateway(checked, os.urandom)
     except (ConfigError, ProfileError) as error:
         sys.exit(_refuse(str(error)))
     except OSError as error:
         sys.exit(_refuse(f"{error.filename}: {error.strerror}"))
+    frames = _packet_socket("--internal", internal, checked.internal, ring)
+    outer = None
+    if isinstance(checked.external, ExternalStack):
+        outer = _packet_socket("--external", external, checked.external, ring)
+    sys.exit(Driver(gateway, frames, outer).run())
+
+
+def _packet_socket(option: str, interface: str, side: Internal | ExternalStack, ring: bool) -> PacketSocket:
     try:
-        frames = PacketSocket(internal, bytes(checked.internal.mac), checked.internal.mtu, has_ring=ring)
+        return PacketSocket(interface, bytes(side.mac), side.mtu, has_ring=ring)
     except OSError as error:
-        sys.exit(_refuse(f"--internal {internal}: {error.strerror}"))
-    sys.exit(Driver(gateway, frames).run())
+        sys.exit(_refuse(f"{option} {interface}: {error.strerror}"))
 
 
 def _set_up_log(verbose: bool, quiet: bool) -> None:
@@ -68,22 +87,11 @@ def _set_up_log(verbose: bool, quiet: bool) -> None:
 
 
 def _configuration(
-    config: Path,
-    internal: str,
-    internal_address: str,
-    internal_mac: str,
-    sources: tuple[str, ...],
-    credentials: Path | None,
-    verbose: bool,
+    config: Path, inside: dict[str, object], outside: dict[str, object], credentials: Path | None, verbose: bool
 ) -> GatewayConfig:
     members: dict[str, object] = {
-        "internal": {
-            "address": internal_address,
-            "mac": internal_mac,
-            "mtu": _mtu(internal),
-            "sources": list(sources),
-        },
-        "external": {"kind": "os"},
+        "internal": inside,
+        "external": outside,
         "tunnel": {"ovpn": _profile_text(config, credentials)},
         "notes": verbose,
     }
@@ -95,11 +103,18 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _mtu(interface: str) -> int:
-    """The interface's MTU: what the gateway cuts to inside (S32)."""
+def _outside(external: str, address: str, mac: str, gateway: str) -> dict[str, object]:
+    if external == "os":
+        return {"kind": "os"}
+    mtu = _mtu("--external", external)
+    return {"kind": "stack", "address": address, "mac": mac, "gateway": gateway, "mtu": mtu}
+
+
+def _mtu(option: str, interface: str) -> int:
+    """The interface's MTU: what the gateway cuts to there (S32)."""
     path = Path("/sys/class/net") / interface / "mtu"
     if "/" in interface or not path.exists():
-        raise ConfigError(f"--internal {interface}", "there is no such interface")
+        raise ConfigError(f"{option} {interface}", "there is no such interface")
     return int(path.read_text())
 
 

@@ -5,6 +5,7 @@ Standards: socket(7), tcp(7), packet(7); OpenVPN sig.c for the signals.
 
     internal interface ─ PacketSocket.batches ─▶ receive_frames ─▶ flow region ─ one send ─▶ Transport ─ the server
     internal interface ◀─ PacketSocket.send ─ frames region ◀─ receive_stream ◀─ one large recv ◀─ Transport
+    external interface ─ PacketSocket.batches ─▶ receive_outside ─▶ frames of both sides      with a stack of our own
 
 Same task as the reference's ``driver.py``. Departures:
 
@@ -14,8 +15,6 @@ Same task as the reference's ``driver.py``. Departures:
 2. **The stream is received straight into the buffer that records are opened from**, 256 KiB at a time. Guard: the same.
 3. **A short queue under pressure**: records wait for the kernel up to ``LARGEST_BACKLOG``; beyond, packets are dropped
    before they take an id (S3), while ARP, pings and the way back go on. Guard: ``test_optimized_gateway.py``.
-
-Not handled: the own stack outside.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow
+from glassgate.optimized.buffers import OutsideFrames
 from glassgate.optimized.gateway import BatchGateway
 from glassgate.optimized.packet_socket import PacketSocket
 from glassgate.optimized.tunnel import Flow
@@ -52,6 +52,7 @@ class Counters:
     """What passed since the start."""
 
     frames_out: int = 0
+    outer_frames_out: int = 0
     octets_out: int = 0
     octets_in: int = 0
     wake_ups: int = 0
@@ -63,6 +64,9 @@ class Counters:
         """One line for each thing that is counted."""
         yield f"frames: {frames.frames_received} in, {self.frames_out} out, {frames.frames_lost} not taken"
         yield f"flow: {self.octets_in} octets in, {self.octets_out} out, {self.flows} connections"
+        if gateway.external is not None:
+            refused = gateway.external.frames.refused
+            yield f"outside: {self.outer_frames_out} frames out, {refused} without room"
         yield f"wake-ups: {self.wake_ups}; frames without room: {gateway.outgoing.refused_frames}"
         for slug, count in self.rules.most_common():
             yield f"{slug}: {count}"
@@ -163,9 +167,10 @@ class Transport:
 class Driver:
     """One thread that waits, and calls the gateway with all that has arrived."""
 
-    def __init__(self, gateway: BatchGateway, frames: PacketSocket) -> None:
+    def __init__(self, gateway: BatchGateway, frames: PacketSocket, outside: PacketSocket | None = None) -> None:
         self._gateway = gateway
         self._frames = frames
+        self._outside = outside
         self._epoll = select.epoll()
         self._transport = Transport(self._epoll)
         self._datagram = bytearray(LARGEST_DATAGRAM)
@@ -173,7 +178,8 @@ class Driver:
         self._wake_in, self._wake_out = socket.socketpair()
         self.counters = Counters()
         gateway.outgoing.telling = True
-        gateway.outgoing.flow_limit = LARGEST_BACKLOG
+        if gateway.external is None:
+            gateway.outgoing.flow_limit = LARGEST_BACKLOG
 
     def run(self) -> int:
         """Work until a signal or the server ends it. Returns the exit status."""
@@ -195,6 +201,8 @@ class Driver:
         """Start the gateway, and with it the first connection."""
         self._epoll.register(self._frames, select.EPOLLIN)
         self._epoll.register(self._wake_out, select.EPOLLIN)
+        if self._outside is not None:
+            self._epoll.register(self._outside, select.EPOLLIN)
         self._gateway.start(time.monotonic())
         self._flush()
 
@@ -202,6 +210,8 @@ class Driver:
         """Close all that is open."""
         self._transport.close(is_reset=False)
         self._frames.close()
+        if self._outside is not None:
+            self._outside.close()
         self._epoll.close()
         self._wake_in.close()
         self._wake_out.close()
@@ -221,6 +231,8 @@ class Driver:
                     self._flush()
             elif number == transport.fileno():
                 self._serve_transport(event, now)
+            elif self._outside is not None and number == self._outside.fileno():
+                self._serve_outside(self._outside, now)
             elif number == self._wake_out.fileno():
                 self._wake_out.recv(64)
         if now >= transport.deadline:
@@ -228,6 +240,18 @@ class Driver:
         if now >= gateway.deadline:
             gateway.tick(now)
         self._flush()
+
+    def _serve_outside(self, outside: PacketSocket, now: float) -> None:
+        """What has arrived outside, a batch at a time."""
+        gateway = self._gateway
+        for buffer, bounds in outside.batches():
+            if not bounds:
+                continue
+            is_full = gateway.receive_outside(buffer, bounds, now)
+            self._flush()
+            while is_full:
+                is_full = gateway.go_on(now)
+                self._flush()
 
     # ── the transport ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -284,11 +308,19 @@ class Driver:
         outgoing = self._gateway.outgoing
         if outgoing.frame_bounds:
             self._send_frames()
-        if outgoing.flow_end:
+        if self._gateway.external is not None:
+            self._send_outside(self._gateway.external.frames)
+        elif outgoing.flow_end:
             self._send_records()
         if outgoing.effects:
             for effect in outgoing.take_effects():
                 self._perform(effect)
+
+    def _send_outside(self, frames: OutsideFrames) -> None:
+        if frames.bounds and self._outside is not None:
+            self.counters.outer_frames_out += len(frames.bounds)
+            self._outside.send(frames.view, frames.bounds)
+            frames.sent()
 
     def _send_frames(self) -> None:
         outgoing = self._gateway.outgoing
@@ -364,7 +396,9 @@ class Driver:
             if number in (signal.SIGTERM, signal.SIGINT):
                 return True
             if number == signal.SIGUSR1 and self._gateway.tunnel.flow is not Flow.CLOSED:
-                self._lose("SIGUSR1", time.monotonic())
+                log.warning("flow lost: SIGUSR1")
+                self._transport.close(is_reset=False)
+                self._gateway.give_up_flow(time.monotonic())
             elif number == signal.SIGUSR2:
                 for line in self.counters.lines(self._frames, self._gateway):
                     log.warning("%s", line)
@@ -372,8 +406,13 @@ class Driver:
 
     def _say_farewell(self) -> None:
         """Tell the server, and give what is left a moment to leave (S4_LEAVE)."""
-        self._gateway.tunnel.stop(time.monotonic())
+        self._gateway.stop(time.monotonic())
         end = time.monotonic() + FAREWELL
+        self._flush()
+        while self._outside is not None and not self._gateway.has_left and time.monotonic() < end:
+            select.select([self._outside], [], [], 0.05)
+            self._serve_outside(self._outside, time.monotonic())
+            self._flush()
         while self._gateway.outgoing.flow_end and self._transport.fileno() >= 0 and time.monotonic() < end:
             self._flush()
             time.sleep(0.01)

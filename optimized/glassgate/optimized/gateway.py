@@ -136,6 +136,24 @@ class BatchGateway:
         self.tick(now)
         self.tunnel.flow_opened(now)
 
+    def give_up_flow(self, now: float) -> None:
+        """Whoever runs the gateway wants a new connection: our own is reset."""
+        if self.external is not None:
+            self.external.abort(rules.S4_FLOW_LOST, now)
+        self.flow_closed(now)
+
+    def stop(self, now: float) -> None:
+        """Leave politely (S4_LEAVE): what the control plane has to say goes out, then our own connection's FIN."""
+        self.tunnel.stop(now)
+        if self.external is not None:
+            self.external.output(now)
+            self.external.close(now)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nothing of the flow is left to be sent by us."""
+        return self.external is None or self.external.connection is None or self.external.connection.is_finished
+
     def flow_closed(self, now: float) -> None:
         """The tunnel's transport is gone, or could not be had."""
         self.tick(now)

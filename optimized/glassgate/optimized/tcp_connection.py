@@ -295,6 +295,11 @@ class Connection:
         return 0 <= distance(sequence, self.unacknowledged) < self._highest - self.unacknowledged
 
     @property
+    def is_finished(self) -> bool:
+        """Whether all that was to be sent, the FIN included, is acknowledged."""
+        return (self._has_sent_fin and self._highest == self.unacknowledged) or self.state is State.CLOSED
+
+    @property
     def offered_shift(self) -> int | None:
         """The window shift that our SYN offers; a SYN and ACK only where it was asked for (RFC 7323 2.2)."""
         return self._receive_shift if self._is_scaled else None
