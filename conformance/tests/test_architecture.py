@@ -28,10 +28,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "optimized": ("glassgate.optimized", "glassgate.contract", *CONTROL_PLANE),
     "conformance": ("glassgate.conformance", "glassgate.contract"),
 }
-DATA_PLANE = (
-    "ethernet arp ipv4 options fragments icmp udp tcp mss quotation forwarding external flows gateway "
-    "openvpn.framing openvpn.data_channel openvpn.tunnel"
-).split()
+LAYERS = ("ethernet", "arp", "ipv4", "options", "fragments", "icmp", "udp", "tcp", "mss", "quotation", "forwarding")
+DATA_PLANE = (*LAYERS, "external", "flows", "gateway", "openvpn.framing", "openvpn.data_channel", "openvpn.tunnel")
 """The reference's files that a data packet passes."""
 
 
