@@ -23,7 +23,7 @@ from glassgate.conformance.subjects.discovery import SubjectError, find, names
 from glassgate.contract import Implementation
 
 BASE = "reference"
-PACKETS, FULL_PACKETS = 60_000, 10_000_000
+PACKETS, FULL_PACKETS = 30_000, 10_000_000
 LAB_ORDER = (GatewayKind.OPENVPN, GatewayKind.REFERENCE, GatewayKind.OPTIMIZED)
 """The first is what the others are compared with."""
 JSON_OPTION = click.option(
@@ -103,7 +103,7 @@ def write(file: TextIO | None, content: Mapping[str, Any]) -> None:
 @bench.command(name="scale")
 @GATEWAY_OPTION
 @click.option("--largest", default=100_000, show_default=True, type=click.IntRange(1, 10**6), help="Most entries.")
-@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1, 1000), help="Turns that everybody has.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000), help="Turns that everybody has.")
 @click.option("--packets", type=click.IntRange(5000, 10**9), help="Packets for the question of memory.")
 @click.option("--full", is_flag=True, help="Ten million packets, and the most entries for TCP, too: takes long.")
 @JSON_OPTION

@@ -34,7 +34,7 @@ LIMITS = Limits(
 )  # fmt: skip
 ECHO_PORT = 7
 OCTETS = 256
-PATIENCE, FULL_PATIENCE = 8.0, 600.0
+PATIENCE, FULL_PATIENCE = 5.0, 600.0
 """How long filling one gateway may take, in seconds of processor time."""
 PERIOD = 128
 """Packets of a sample: each meets another entry, until all had one."""

@@ -1,0 +1,176 @@
+"""``glassgate bench lab``: plumbing, readings and ratios, from given samples. How fast anything is, nobody asks here."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import dpkt
+import pytest
+
+from glassgate.conformance import cli
+from glassgate.conformance.bench import far, lab, report
+from glassgate.conformance.bench.lab import LabFigure, LabSample
+from glassgate.conformance.bench.sender import Sent
+from glassgate.conformance.far_end import StreamFraming
+from glassgate.conformance.lab import state, topology
+from glassgate.conformance.lab.network import Lab
+from glassgate.conformance.server.endpoint import Endpoint
+from glassgate.conformance.server.profile import introduce
+
+
+def sample(gateway: str, delivered: int, cpu: float, seconds: float = 2.0, pings: tuple[float, ...] = ()) -> LabSample:
+    return LabSample(gateway, lab.SERVER, lab.UPSTREAM, 1000, delivered, seconds, cpu, pings)
+
+
+SLOW = (sample("slow", 500, 0.010, pings=(1.0, 9.0)), sample("slow", 800, 0.008, pings=(2.0,)))
+QUICK = (sample("quick", 1000, 0.005, pings=(0.5,)), sample("quick", 1000, 0.002, pings=(0.25,)))
+
+
+# ── figures ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sample_has_rate_and_processor_time_a_packet():
+    assert SLOW[0].rate == 250
+    assert SLOW[0].cpu_microseconds == pytest.approx(20)
+    assert sample("deaf", 0, 1.0).cpu_microseconds == float("inf")
+
+
+def test_ratios_are_medians_of_the_rounds_ratios():
+    rate, per_cpu = LabFigure(QUICK).against(LabFigure(SLOW))
+    assert rate == pytest.approx((2 + 1.25) / 2)
+    assert per_cpu == pytest.approx((20 / 5 + 10 / 2) / 2)
+
+
+def test_what_is_lost_and_all_pings_belong_to_a_figure():
+    figure = LabFigure(SLOW)
+    assert figure.lost == pytest.approx(0.35)
+    assert figure.pings_ms == (1.0, 9.0, 2.0)
+
+
+def test_percentiles_are_values_that_were_seen():
+    values = [float(number) for number in range(1, 201)]
+    assert lab.percentile(values, 0.5) == 100
+    assert lab.percentile(values, 0.99) == 198
+    assert lab.percentile([7.0], 0.99) == 7
+
+
+def test_json_has_the_ratios_and_every_sample():
+    shown = report.lab_json([*SLOW, *QUICK], "slow")
+    slow, quick = shown["figures"]
+    assert (slow["rate_times_base"], slow["packets_a_cpu_second_times_base"]) == (1, 1)
+    assert quick["packets_a_cpu_second_times_base"] == pytest.approx(4.5)
+    assert quick["ping_ms"] == {"median": 0.25, "99": 0.5}
+    assert [one["delivered"] for one in slow["samples"]] == [500, 800]
+    assert json.loads(json.dumps(shown)) == shown
+
+
+def test_without_the_base_there_are_no_ratios():
+    (quick,) = report.lab_json(QUICK, "slow")["figures"]
+    assert quick["rate_times_base"] is None
+
+
+# ── readings ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_processor_time_is_the_sum_over_threads(tmp_path: Path):
+    for number, text in enumerate(("1500000000 7 3\n", "500000000 0 1\n")):
+        (tmp_path / "task" / str(number)).mkdir(parents=True)
+        (tmp_path / "task" / str(number) / "schedstat").write_text(text, encoding="ascii")
+    assert lab.cpu_seconds(tmp_path) == 2.0
+    assert lab.cpu_seconds(Path(f"/proc/{os.getpid()}")) > 0
+
+
+def test_times_are_read_from_pings_output():
+    output = "64 bytes from 203.0.113.10: icmp_seq=1 ttl=62 time=0.431 ms\n64 bytes …: icmp_seq=2 ttl=62 time=12 ms\n"
+    assert lab.read_times(output) == (0.431, 12.0)
+
+
+def test_frames_are_addressed_to_the_next_hop_and_fit_the_tunnel():
+    frame = dpkt.ethernet.Ethernet(
+        lab._frame(topology.HOST5, topology.INTERNAL_MAC, topology.HOST5_ADDRESS, topology.FAR_ADDRESS)
+    )
+    assert frame.dst.hex(":") == topology.INTERNAL_MAC
+    assert len(frame.data) == lab.OCTETS
+    assert str(IPv4Address(frame.data.dst)) == topology.FAR_ADDRESS
+    assert frame.data.data.dport == lab.DISCARD_PORT
+
+
+def test_the_sender_needs_all_its_arguments():
+    program = [sys.executable, "-m", "glassgate.conformance.bench.sender", "eth0"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage: sender INTERFACE HEX RATE SECONDS" in done.stderr
+
+
+def test_what_was_sent_has_a_rate():
+    assert Sent(500, 0.25).rate == 2000
+
+
+# ── the sink ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def connected() -> Iterator[tuple[far.Sink, socket.socket]]:
+    settings, _ = introduce(os.urandom)
+    sink = far.Sink(Endpoint(settings, os.urandom))
+    ours, theirs = socket.socketpair()
+    sink.connection = theirs
+    with ours, theirs:
+        yield sink, ours
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 100, 1429, 10_000])
+def test_the_sink_counts_data_records_however_the_stream_is_cut(connected: tuple[far.Sink, socket.socket], cut: int):
+    sink, ours = connected
+    record = bytes([far.P_DATA_V2 << 3]) + bytes(1424)
+    stream = StreamFraming.framed(record) * 4
+    for start in range(0, len(stream), cut):
+        ours.sendall(stream[start : start + cut])
+        assert sink.receive(0.0)
+    assert sink.count() == {"records": 4, "octets": len(stream)}
+    assert sink.count() == {"records": 0, "octets": 0}
+
+
+def test_the_sink_tells_that_the_client_has_gone(connected: tuple[far.Sink, socket.socket]):
+    sink, ours = connected
+    ours.shutdown(socket.SHUT_WR)
+    assert not sink.receive(0.0)
+
+
+def test_without_a_tunnel_there_is_nothing_to_flood(connected: tuple[far.Sink, socket.socket]):
+    sink, _ = connected
+    assert sink.flood(5, b"packet", 0.0) == {"sent": 0}
+
+
+# ── for real ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.root
+def test_packets_are_delivered_both_ways_by_every_gateway_to_either_far_end(needs_root_lab: Path, tmp_path: Path):
+    file = tmp_path / "lab.json"
+    quick = ["--rounds", "1", "--seconds", "0.3", "--rate", "500", "--burst", "300", "--json", str(file)]
+    try:
+        assert cli.run(["bench", "lab", *quick]) == 0
+    finally:
+        left = list(state.labs())
+        for one in left:
+            Lab(one).down()
+    assert left == []
+    figures = json.loads(file.read_text("utf-8"))["figures"]
+    assert {(one["far_end"], one["direction"], one["gateway"]) for one in figures} == {
+        (far_end, direction, gateway)
+        for far_end in ("server", "sink")
+        for direction in ("upstream", "downstream")
+        for gateway in ("openvpn", "reference", "optimized")
+    }
+    for one in figures:
+        assert one["samples"][0]["delivered"] > 0, one
+        assert one["cpu_seconds_a_million"] > 0
+        assert one["rate_times_base"] > 0
