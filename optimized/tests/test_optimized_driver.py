@@ -46,6 +46,7 @@ class Client:
         self.make = make
         self.sent, self.received = [], []
         self.deadline = None
+        self.look_at = None
         self.due = []
 
     def start(self, now, remote=0):

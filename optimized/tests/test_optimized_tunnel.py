@@ -192,6 +192,7 @@ class Client:
     script: list = field(default_factory=list)
     told: list = field(default_factory=list)
     deadline: float | None = None
+    look_at: str | None = None
 
     def _next(self, *told):
         self.told.append(told)
@@ -323,6 +324,14 @@ def test_a_failed_session_closes_and_comes_again_as_it_was_told(make, negotiated
     assert not world.gateway.batch.tunnel.is_stream  # the profile's next remote speaks UDP
     flow(world, FlowEvent.OPENED)
     assert client.told[-1] == ("start", 1)
+
+
+def test_a_server_that_closes_before_the_tunnel_is_up_has_a_reason(negotiated):
+    world, client = negotiated
+    client.look_at = "its log says why"
+    flow(world, FlowEvent.CLOSED)
+    assert world.states == ["s2-handshake-failed", "s4-flow-lost"]
+    assert world.gateway.deadline == world.now + 1.0
 
 
 def test_a_session_that_ended_for_good_asks_for_nothing(negotiated):

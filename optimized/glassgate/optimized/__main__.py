@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -14,6 +15,8 @@ from glassgate.optimized.driver import Driver
 from glassgate.optimized.gateway import BatchGateway
 from glassgate.optimized.packet_socket import PacketSocket
 from glassgate.reference.openvpn.profile import Profile, ProfileError, inlined
+
+log = logging.getLogger("glassgate.optimized")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -131,7 +134,8 @@ def _profile_text(path: Path, credentials: Path | None) -> str:
         if len(lines) < 2:
             raise ConfigError(f"--credentials {credentials}", "needs two lines: user name and password")
         text += f"\n<auth-user-pass>\n{lines[0]}\n{lines[1]}\n</auth-user-pass>\n"
-    Profile.parse(text, str(path), read)
+    for warning in Profile.parse(text, str(path), read).warnings(datetime.now(UTC)):
+        log.warning("%s", warning)
     return inlined(text, str(path), read)
 
 

@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow
+from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow, rules
 from glassgate.optimized.buffers import OutsideFrames
 from glassgate.optimized.gateway import BatchGateway
 from glassgate.optimized.packet_socket import PacketSocket
@@ -369,7 +369,8 @@ class Driver:
     def _log(self, note: Note) -> None:
         detail = " ".join(f"{name}={value}" for name, value in note.detail.items())
         if note.kind is NoteKind.STATE:
-            log.info("%s %s", note.rule.slug, detail)
+            is_trouble = note.rule is rules.S2_HANDSHAKE_FAILED or "retry_after" in note.detail
+            log.log(logging.WARNING if is_trouble else logging.INFO, "%s %s", note.rule.slug, detail)
         else:
             self.counters.rules[note.rule.slug] += 1
             log.debug("%s %s %s", note.kind, note.rule.slug, detail)

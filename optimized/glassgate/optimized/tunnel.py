@@ -155,6 +155,9 @@ class Tunnel:
             self.remote += 1  # the profile's remotes in turn
             self._lose(because, now, {})
         elif self.flow is Flow.OPEN:
+            look_at = None if self._client is None else self._client.look_at
+            if look_at is not None:
+                self._state(rules.S2_HANDSHAKE_FAILED, {"reason": f"the server closed the connection: {look_at}"})
             self._lose(rules.S4_FLOW_LOST, now, {})
 
     def refuse_record(self, rule: Rule, start: int, end: int, now: float) -> None:
@@ -350,7 +353,7 @@ class Tunnel:
         self._addresses.set_tunnel(address)
         self.mtu = mtu
         self.mssfix = mssfix
-        self.longest_record = mtu + RECORD_EXCESS
+        self.longest_record = max(mtu, DEFAULT_MTU) + RECORD_EXCESS  # control packets are as long as ever
 
     def _end(self, failed: control.Failed, now: float) -> None:
         """The control plane gives the session up: close, and come again if it may."""
