@@ -173,6 +173,17 @@ def test_the_far_end_asks_for_new_keys_and_nothing_is_lost(
     assert story.drops() == []
 
 
+@pytest.mark.parametrize("gateway", ["reference", "optimized"])
+def test_a_small_mtu_does_not_shorten_control_packets(gateway: str) -> None:
+    """OpenVPN's buffers hold 1600 octets and more, whatever the MTU (init.c frame_finalize_options)."""
+    story = Story(gateway, mtu=576)
+    story.network.arrive_in_stream(story.network.now, story.far.renegotiate(story.network.now), "the far end")
+    story.network.run(until=story.network.now + 1.0)
+    assert story.established() == [0, 1]
+    story.ping_out()
+    assert story.problems() == []
+
+
 def test_the_gateway_asks_for_new_keys() -> None:
     settings, introduction = introduce(SeededEntropy(b"keys"))
     settings = replace(settings, ping=0)

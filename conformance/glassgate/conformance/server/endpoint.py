@@ -9,7 +9,8 @@ from glassgate.conformance.server.session import Ended, Output, Send, Server
 from glassgate.conformance.server.settings import Settings
 from glassgate.contract import Entropy
 
-OVERHEAD = 268  # what a record may be longer than an inner packet, as an OpenVPN server of this MTU has it
+OVERHEAD = 168  # what a record may be longer than an inner packet (mtu.c, init.c frame_finalize_options)
+SMALLEST_BUFFER = 1600  # an inner packet of so many octets fits, whatever the MTU: so control packets fit too
 
 
 class Endpoint:
@@ -19,7 +20,7 @@ class Endpoint:
         self.settings = settings
         self.server = Server(settings, entropy, clock)
         self._framing = StreamFraming()
-        self._longest = settings.mtu + OVERHEAD
+        self._longest = longest_record(settings.mtu)
 
     def connected(self) -> None:
         """A new connection: both streams begin, and no session is known."""
@@ -74,3 +75,8 @@ class Endpoint:
     def _broken(self, length: int) -> list[Output]:
         self.server.disconnected()
         return [Ended(f"a record of {length} octets: lengths are from 1 to {self._longest}")]
+
+
+def longest_record(mtu: int) -> int:
+    """How many octets a record may have where inner packets may have so many."""
+    return max(mtu, SMALLEST_BUFFER) + OVERHEAD
