@@ -1,4 +1,4 @@
-"""``glassgate bench lab``: plumbing, readings and ratios, from given samples. How fast anything is, nobody asks here."""
+"""``glassgate bench lab``: plumbing, readings and ratios, from given samples. How fast anything is nobody asks here."""
 
 from __future__ import annotations
 
