@@ -89,7 +89,8 @@ def demand_sound_captures(inside: Path, outside: Path) -> None:
     assert dissected(inside, "icmp && ip.src == 10.38.2.5 && ip.dst == 203.0.113.10") != []
     assert dissected(outside, "openvpn && ip.src == 192.168.1.5 && ip.dst == 1.2.3.4") != []
     for capture in (inside, outside):
-        assert dissected(capture, "_ws.malformed || ip.checksum.status == 0") == []
+        # A segment that TCP sent again and cut otherwise is a "reassembly error" to tshark, and nothing malformed.
+        assert dissected(capture, "(_ws.malformed && !_ws.malformed.reassembly) || ip.checksum.status == 0") == []
 
 
 def dissected(capture: Path, display_filter: str) -> list[str]:
