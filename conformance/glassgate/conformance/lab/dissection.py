@@ -65,7 +65,7 @@ def dissect(capture: Path) -> Dissection:
     command = ["tshark", "-n", "-r", str(capture), "-T", "fields", "-e", "frame.number", "-e", "frame.protocols"]
     for name in CHECKSUMS:
         command += ["-e", f"{name}.checksum.status"]
-    # What TCP sent again and cut otherwise would be a "reassembly error", and so malformed. Such are not looked for here.
+    # What TCP sent again and cut otherwise is a "reassembly error" to tshark, and nothing malformed.
     command += ["-Y", "!_ws.malformed.reassembly"]
     for name in ("ip", "tcp", "udp"):  # ICMP's is always looked at
         command += ["-o", f"{name}.check_checksum:TRUE"]
