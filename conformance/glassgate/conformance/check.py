@@ -16,6 +16,7 @@ from glassgate.conformance.subjects import discovery, live
 from glassgate.conformance.subjects.exec_ import Exec
 from glassgate.conformance.subjects.in_process import DEFAULT_LIMIT, InProcess
 from glassgate.conformance.subjects.subject import SaysUnsupported, Subject, SubjectFault
+from glassgate.conformance.subjects.through_handshake import ThroughHandshake, leads_to
 from glassgate.conformance.subjects.through_stack import ThroughStack
 from glassgate.conformance.subjects.wire import Wire
 
@@ -53,6 +54,11 @@ class _OutputFile(click.Path):
     is_flag=True,
     help="Reach the tunnel through the gateway's own external stack, with a router and a server that the suite plays.",
 )
+@click.option(
+    "--handshake",
+    is_flag=True,
+    help="Make each tunnel by a handshake with a server that the suite plays, instead of by known keys.",
+)
 @click.option("--id", "ids", multiple=True, metavar="GLOB", help="Only vectors whose id matches; may be repeated.")
 @click.option("--category", "categories", multiple=True, metavar="GLOB", help="Only vectors of this category.")
 @click.option("--rule", "rules", multiple=True, metavar="GLOB", help="Only vectors that cite this rule.")
@@ -80,6 +86,7 @@ def check(
     wires: tuple[str, ...],
     slow: bool,
     through_stack: bool,
+    handshake: bool,
     ids: tuple[str, ...],
     categories: tuple[str, ...],
     rules: tuple[str, ...],
@@ -100,6 +107,8 @@ def check(
     """
     if not timeout > 0:
         raise click.UsageError(f"--timeout: {timeout} is not over 0 seconds")
+    if handshake and (through_stack or wires):
+        raise click.UsageError("--handshake is for gateways by NAME or --exec, and not together with --through-stack")
     try:
         files = _load(paths)
         chosen = runner.select(files, ids, categories, rules)
@@ -109,6 +118,8 @@ def check(
             subjects.append(live.find(wire, declared, slow=slow))
         if through_stack:
             subjects = _through_stack(subjects)
+        if handshake:
+            chosen, subjects = _through_handshake(chosen, subjects)
     except (runner.SelectionError, profile.ProfileError, discovery.SubjectError) as error:
         raise click.UsageError(str(error)) from None
     console = Console(highlight=False, width=None if Console().is_terminal else NOT_TERMINAL_WIDTH)
@@ -176,6 +187,25 @@ def _through_stack(subjects: list[Subject]) -> list[Subject]:
                 started.close()
             raise click.UsageError(f"--through-stack: {subject.name} does not declare external.stack")
     return [ThroughStack(subject) for subject in subjects]
+
+
+def _through_handshake(
+    chosen: tuple[model.Vector, ...], subjects: list[Subject]
+) -> tuple[tuple[model.Vector, ...], list[Subject]]:
+    """The vectors that a handshake leads to, and the same subjects met after one."""
+    for subject in subjects:
+        if not {"ovpn", "external.os"} <= subject.capabilities:
+            for started in subjects:
+                started.close()
+            raise click.UsageError(f"--handshake: {subject.name} does not declare ovpn and external.os")
+    reached = tuple(vector for vector in chosen if leads_to(vector))
+    if not reached:
+        raise runner.SelectionError("no handshake leads to any of the vectors that were chosen")
+    if len(reached) < len(chosen):
+        click.echo(
+            f"{len(chosen) - len(reached)} of {len(chosen)} vectors are left out: no handshake leads there", err=True
+        )
+    return reached, [ThroughHandshake(subject) for subject in subjects]
 
 
 def _load(paths: tuple[Path, ...]) -> tuple[model.VectorFile, ...]:
