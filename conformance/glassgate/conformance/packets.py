@@ -329,8 +329,8 @@ def _pseudo_header(source: str, destination: str, protocol: int, length: int) ->
 
 
 def udp(
-    source_port: int,
-    destination_port: int,
+    source_port: Value,
+    destination_port: Value,
     data: bytes = b"",
     *,
     length: int | None = None,
@@ -341,10 +341,10 @@ def udp(
 
     def build(source: str, destination: str) -> Octets:
         total = 8 + len(data) if length is None else length
-        whole = struct.pack("!HHHH", source_port, destination_port, total, 0) + data
+        whole = _fields("HHHH", source_port, destination_port, total, 0) + data
         pseudo = _pseudo_header(source, destination, UDP, total)
-        computed = checksum(pseudo + whole) or 0xFFFF  # RFC 768: a computed 0 is sent as all ones
-        return _with_checksum(Octets(whole), 6, "udp", given, lambda _: computed) + excess
+        computed = checksum(pseudo + whole.data) or 0xFFFF  # RFC 768: a computed 0 is sent as all ones
+        return _with_checksum(whole, 6, "udp", given, lambda _: computed) + excess
 
     return Payload(UDP, build)
 

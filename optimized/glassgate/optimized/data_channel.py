@@ -158,7 +158,7 @@ class SealingKey:
         tag = at + self._prefix + length
         packet_id = self.packet_id
         if packet_id > LAST_PACKET_ID:
-            return rules.S24_IDS_USED_UP
+            return rules.S24_IDS_USED_UP  # s3-drop-before-id, as below
         if tag + TAG_LENGTH > outgoing.flow_limit:
             return rules.S3_DROP_BEFORE_ID
         PACKET_ID.pack_into(self._block, 4, packet_id)

@@ -479,8 +479,9 @@ class External:
     def _send_packet(
         self, packet: memoryview, start: int, end: int, protocol: int, fragment: int, now: float, because: Rule
     ) -> None:
-        """From our address to the server, in a frame to the router (S25_OUTER_ADDRESSES)."""
+        """From our address to the server, in a frame to the router."""
         self._identification = (self._identification + 1) & 0xFFFF
+        # s25-outer-addresses
         write_header(packet, start, end, self._identification, fragment, 0, protocol, self._own, self._destination)
         pieces = ((start, end),) if end - start <= self._mtu else cut(packet, start, end, self._mtu)
         for piece_start, piece_end in pieces:

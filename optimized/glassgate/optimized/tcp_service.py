@@ -89,8 +89,8 @@ class EchoConnection(Connection):
         self._octets[at:stop] = packet[start:end]
 
     def deliver(self, count: int, now: float) -> None:
-        """RFC 862: what came in goes back (L3_ECHO)."""
-        self._arrived += count
+        """RFC 862: what came in goes back."""
+        self._arrived += count  # l3-echo
 
     def delivered_all(self, now: float) -> None:
         """The peer is done, and so is the service once all is returned."""
@@ -179,11 +179,12 @@ class EchoService:
         if not self._make_room():
             return self._refuse(rules.L3_CONNECTION_LIMIT, segment, packet, start)
         mtu = self._internal_mtu if side is Side.INSIDE else self._tunnel.mtu
-        connection = EchoConnection(self, key, side, mtu - SMALLEST_HEADER - HEADER_LENGTH)
+        connection = EchoConnection(self, key, side, mtu - SMALLEST_HEADER - HEADER_LENGTH)  # l3-mss
         self._connections[key] = self._half_open[key] = connection
         if self._outgoing.noting:
             described = describe(packet, start, segment.end)
             self._outgoing.note(NoteKind.DELIVERED, rules.L3_PASSIVE_OPEN, described)
+        # l3-initial-sequence
         initial = initial_sequence_number(self._secret, now, key[2], key[3], key[0], key[1])
         connection.accept(segment, packet, initial, now)
         self._schedule(connection)

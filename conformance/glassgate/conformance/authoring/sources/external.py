@@ -108,6 +108,11 @@ category = Category(
             what="the reset that ends the connection has the ACK bit and acknowledges what came",
             effect="none: its receiver looks at the sequence number",
         ),
+        "ROUTER_ASKED_AT_ONCE": FlagNote(
+            bug="none",
+            what="the router is asked for at the start, before anything must go to it",
+            effect="one request more; the first datagram does not wait",
+        ),
         "FLOW_ACK_BEFORE_FIN": FlagNote(
             bug="none",
             what="the server's FIN is acknowledged by a segment of its own before the gateway's FIN",
@@ -486,6 +491,45 @@ category.vector(
         time_passes(11.0).expect(segment(PSH | ACK, 1, 5001, RECORD_OUT)),
         server_sends(ACK, 5001, 1 + len(RECORD_OUT)).at(11.1).silence(),
         time_passes(60.0).silence(),
+    ],
+)
+
+_DATAGRAM_OUT = from_gateway(
+    SERVER,
+    udp(bound("port"), 1194, GATEWAY_SEALS.record(1, OUT.but(time_to_live=63).build().data)),
+    source=OUTSIDE.address,
+)
+_DATAGRAM_OUT_2 = _DATAGRAM_OUT.but(
+    payload=udp(bound("port"), 1194, GATEWAY_SEALS.record(2, OUT.but(time_to_live=63).build().data))
+)
+_DATAGRAM_BACK = IPv4(
+    source=SERVER,
+    destination=OUTSIDE.address,
+    payload=udp(1194, bound("port"), FAR_END_SEALS.record(1, BACK.build().data)),
+    time_to_live=55,
+)
+
+category.vector(
+    "ext-udp-both-ways",
+    "Over UDP each record is a datagram to the server, by way of the router",
+    rules.S25_OUTER_ADDRESSES,
+    rules.S24_SEAL,
+    rules.S26_OPEN,
+    source='seed "Receiving a packet on the internal network"; RFC 768; RFC 1122 3.3.1.1, 2.3.2.2',
+    config={"tunnel": {"proto": "udp"}},
+    result=Result.ACCEPTABLE,
+    begins=[
+        Story(StartInput(), time=0.0)
+        .expect(announces(), ANNOUNCES)
+        .or_else("ROUTER_ASKED_AT_ONCE", announces(), ANNOUNCES, ASKS_FOR_ROUTER),
+        ROUTER_ANSWERS.at(0.5).silence(),
+        time_passes(2.0).expect(announces(), ANNOUNCES),
+        introduces(HOST),
+    ],
+    steps=[
+        host_sends(OUT).expect(emits(_DATAGRAM_OUT)),
+        host_sends(OUT).expect(emits(_DATAGRAM_OUT_2)),
+        comes(_DATAGRAM_BACK).expect(DELIVERED),
     ],
 )
 
