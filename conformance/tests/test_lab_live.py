@@ -110,6 +110,25 @@ def test_every_kind_of_tunnel_can_be_tried(directory: Path) -> None:
     assert "4 passed" in done.stdout  # two transports, two versions of TLS
 
 
+def test_keys_by_the_prf_are_for_who_can_do_without_the_exporter(directory: Path) -> None:
+    only = ["--only", "tcp tls-crypt AES-256-GCM TLS 1.3 PRF"]
+    ours, stock = lab("matrix", "--gateway", "reference", *only), lab("matrix", "--gateway", "openvpn", *only)
+
+    assert ours.returncode == 0, ours.stdout + ours.stderr
+    assert "keys by prf" in ours.stdout
+    assert "1 differs" in stock.stdout
+
+
+def test_a_stock_client_meets_the_far_end_of_this_project(directory: Path) -> None:
+    results = directory.parent / "results.json"
+
+    done = lab("far-end", "--gateway", "openvpn", "--only", "udp tls-crypt-v2", "--json", str(results))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = json.loads(results.read_text())["checks"]
+    assert "10000000 octets in at" in line["measured"]
+
+
 def test_what_goes_wrong_is_survived_or_told(directory: Path) -> None:
     survived = lab("faults", "--gateway", "reference", "--only", "server closes")
     told = lab("faults", "--gateway", "reference", "--only", "wrong password")
