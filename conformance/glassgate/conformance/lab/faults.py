@@ -18,6 +18,7 @@ from functools import partial
 from glassgate.conformance.lab import checks, probes, programs, resets
 from glassgate.conformance.lab.checks import Check, Run
 from glassgate.conformance.lab.errors import CheckFailed
+from glassgate.conformance.lab.matrix import TRANSPORTS
 from glassgate.conformance.lab.network import Lab
 from glassgate.conformance.lab.pki import Authority, static_key
 from glassgate.conformance.lab.topology import EXTERNAL_ADDRESS, FAR_ADDRESS, GATEWAY, HOST5, ROUTER, SERVER
@@ -139,17 +140,13 @@ def _silence_router(lab: Lab) -> None:
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault(
-        f"server renegotiates every {RENEGOTIATION} s",
-        _nothing,
-        TunnelOptions(server_renegotiates=RENEGOTIATION),
-        renegotiations=2,
-    ),
-    Fault(
-        f"gateway renegotiates every {RENEGOTIATION} s",
-        _nothing,
-        TunnelOptions(client_renegotiates=RENEGOTIATION),
-        renegotiations=2,
+    *(
+        Fault(f"{who} renegotiates every {RENEGOTIATION} s, {options.transport}", _nothing, options, renegotiations=2)
+        for transport in TRANSPORTS
+        for who, options in (
+            ("server", TunnelOptions(transport, server_renegotiates=RENEGOTIATION)),
+            ("gateway", TunnelOptions(transport, client_renegotiates=RENEGOTIATION)),
+        )
     ),
     Fault("server killed and started again", _kill_server, reconnections=1),
     Fault("server closes the connection", _restart_server, reconnections=1),
