@@ -4,6 +4,9 @@ A citation is ``rules.S17_EXPIRED`` in the text of a package, or the slug ``s17-
 in front of one: so can a line be cited that has no time to name its rule. It is reached if Python executes that line
 while vectors run; one in a table that is made when the module is loaded counts as reached if the gateway names the
 rule in a note.
+
+A package follows a rule in its own sources, or in modules of another one that it imports: of the reference, the
+optimized gateway shares the control plane.
 """
 
 from __future__ import annotations
@@ -51,11 +54,41 @@ class Citation:
 def citations(package: str) -> list[Citation]:
     """All citations in a package, in order of module and line."""
     found: list[Citation] = []
+    for path, module in _modules(package):
+        found += _in_module(path, module)
+    return sorted(found, key=lambda citation: (citation.module, citation.line))
+
+
+def shared(package: str, owner: str) -> list[Citation]:
+    """The citations in those modules of ``owner`` that ``package`` imports, or that they import in turn."""
+    of_owner = {f"{owner}.{module}": path for path, module in _modules(owner)}
+    waiting = [name for path, _ in _modules(package) for name in _imported(path)]
+    found: dict[str, Path] = {}
+    while waiting:
+        name = waiting.pop()
+        if name in of_owner and name not in found:
+            found[name] = of_owner[name]
+            waiting += _imported(of_owner[name])
+    apart = [citation for name, path in found.items() for citation in _in_module(path, name.removeprefix("glassgate."))]
+    return sorted(apart, key=lambda citation: (citation.module, citation.line))
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """The modules that a module imports by their absolute names; of a package's names, each may be a module."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _modules(package: str) -> Iterator[tuple[Path, str]]:
+    """Each module's file and its name within the package."""
     for folder in _folders(package):
         for path in sorted(folder.rglob("*.py")):
-            module = ".".join(path.relative_to(folder).with_suffix("").parts)
-            found += _in_module(path, module)
-    return sorted(found, key=lambda citation: (citation.module, citation.line))
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield path, ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _folders(package: str) -> list[Path]:
@@ -64,7 +97,7 @@ def _folders(package: str) -> list[Path]:
 
 
 def _in_module(path: Path, module: str) -> Iterator[Citation]:
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text("utf-8"))
     for function, node in _attributes(tree, ""):
         if isinstance(node.value, ast.Name) and node.value.id == "rules" and node.attr in _SLUGS:
             yield Citation(_SLUGS[node.attr], module, node.end_lineno or node.lineno, function, str(path))

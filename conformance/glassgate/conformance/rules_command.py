@@ -1,8 +1,8 @@
 """``glassgate rules``: each rule with the vectors that test it and the branches that cite it, executed or not.
 
-A rule without a vector, without a branch in one of the gateways, or with a branch that no vector reaches is a hole. The
-command fails on a hole, unless ``rule-exceptions.toml`` excuses it with a reason; it fails on an excuse that is no
-longer needed, too.
+What the optimized gateway takes over of the reference, its control plane, counts for both. A rule without a vector,
+without a branch in one of the gateways, or with a branch that no vector reaches is a hole. The command fails on a hole,
+unless ``rule-exceptions.toml`` excuses it with a reason; it fails on an excuse that is no longer needed, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from glassgate.conformance import model
-from glassgate.conformance.citations import Citation, Reached, citations, reached
+from glassgate.conformance.citations import Citation, Reached, citations, reached, shared
 from glassgate.conformance.subjects import discovery
 from glassgate.contract.rules import CHAPTERS, RULES, Rule
 
@@ -37,6 +37,8 @@ class Excuse:
 
     lacks: frozenset[str]
     reason: str
+    shown: tuple[str, ...] = ()
+    """The tests that show the rule instead, as ``file::test``."""
 
 
 @dataclass(slots=True)
@@ -90,6 +92,9 @@ def _observed(vectors: Sequence[model.Vector]) -> Mapping[str, tuple[list[Citati
     observed = {}
     for gateway in GATEWAYS:
         places = citations(f"glassgate.{gateway}")
+        for owner in GATEWAYS:
+            if owner != gateway:
+                places += shared(f"glassgate.{gateway}", f"glassgate.{owner}")
         observed[gateway] = places, reached(discovery.find(gateway), vectors, places)
     return observed
 
@@ -126,7 +131,7 @@ def read_exceptions(text: str | None = None) -> dict[str, Excuse]:
             raise ExceptionsError(f"{EXCEPTIONS}: {slug}.lacks: needs some of {', '.join(sorted(known))}")
         if not reason:
             raise ExceptionsError(f"{EXCEPTIONS}: {slug}.reason: is missing")
-        excuses[slug] = Excuse(lacks, reason)
+        excuses[slug] = Excuse(lacks, reason, tuple(entry.get("shown", ())))
     return excuses
 
 
