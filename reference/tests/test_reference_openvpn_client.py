@@ -19,10 +19,12 @@ from glassgate.reference.openvpn.client import (
     SendPacket,
     SendPing,
     UseKey,
+    largest_segment,
 )
 from glassgate.reference.openvpn.key_derivation import Randoms, prf_key_block
 from glassgate.reference.openvpn.negotiation import TRANSITIONS, Event, State
 from glassgate.reference.openvpn.packets import Opcode
+from glassgate.reference.openvpn.profile import Mssfix
 from glassgate.reference.openvpn.wrapping import StaticKey
 
 KEY = StaticKey(bytes(range(256)))
@@ -189,6 +191,14 @@ def test_authentication_may_be_pending_for_longer(make_world: MakeWorld) -> None
     assert world.times(Failed) == [90.0]
 
 
+def test_what_else_a_pending_authentication_says_is_passed_over(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.server.greets = ["AUTH_PENDING,colour blue,timeout soon,timeout 90"]
+    world.start()
+    world.wait(100)
+    assert world.times(Failed) == [90.0]
+
+
 def test_a_pending_authentication_has_a_bound_of_our_own(make_world: MakeWorld) -> None:
     world = make_world("reneg-sec 200")
     world.server.greets = ["AUTH_PENDING,timeout 999999"]
@@ -212,6 +222,13 @@ def test_a_server_without_cipher_falls_back_to_what_its_options_say(make_world: 
     world.server.key_message = bytes(4) + b"\2" + bytes(64) + len(options).to_bytes(2, "big") + options
     world.start()
     assert world.of(InstallKey)[0].cipher is Cipher.CHACHA20_POLY1305
+
+
+def test_a_server_that_names_no_cipher_at_all_gets_the_profiles_own(make_world: MakeWorld) -> None:
+    world = make_world("data-ciphers-fallback AES-128-GCM")
+    world.server.greets = [PUSH.replace(",cipher AES-256-GCM", "")]
+    world.start()
+    assert world.of(InstallKey)[0].cipher is Cipher.AES_128_GCM
 
 
 @pytest.mark.parametrize(
@@ -523,6 +540,12 @@ def test_the_data_plane_may_ask_for_a_new_key(make_world: MakeWorld) -> None:
     assert world.client.renegotiate(world.now) == [], "one at a time"
 
 
+def test_without_a_limit_a_key_lasts(make_world: MakeWorld) -> None:
+    world = up(make_world, "reneg-sec 0")
+    world.wait(10_000)
+    assert [used.key_id for used in world.of(UseKey)] == [0]
+
+
 def test_a_renewal_that_fails_ends_the_session(make_world: MakeWorld) -> None:
     world = up(make_world, "reneg-sec 100")
     world.server.is_deaf = True
@@ -602,6 +625,14 @@ def test_before_its_reset_a_server_says_nothing_that_counts(make_world: MakeWorl
     assert "has not begun" in str(report.detail)
 
 
+def test_an_early_negotiation_that_ends_early_is_refused(make_world: MakeWorld) -> None:
+    world = make_world(key=KEY)
+    world.server.early_negotiation = b"\0\1\0\3x"
+    world.start()
+    assert (world.failed.because, world.failed.retry) == (rules.S26_CONTROL_REFUSED, True)
+    assert "an early negotiation entry that ends early" in world.failed.reason
+
+
 def test_a_reset_sent_twice_is_acknowledged_twice(make_world: MakeWorld) -> None:
     world = make_world(proto="udp")
     world.start()
@@ -642,6 +673,10 @@ def test_every_octet_of_a_genuine_packet_may_be_wrong(make_world: MakeWorld) -> 
                 world = up(make_world, proto="udp")
 
 
+def test_a_largest_segment_may_be_fixed() -> None:
+    assert largest_segment(Mssfix(1300, "fixed"), "udp", True) == 1260, "less the headers of IPv4 and TCP"
+
+
 # ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -651,6 +686,14 @@ def test_an_exit_is_told_and_its_acknowledgement_awaited(make_world: MakeWorld) 
     assert world.server.strings() == ["EXIT"]
     world.wait(0)
     assert (world.failed.because, world.failed.retry) == (rules.S4_LEAVE, False)
+
+
+def test_during_a_renewal_an_exit_is_told_under_the_key_that_is_done(make_world: MakeWorld) -> None:
+    world = up(make_world, "reneg-sec 100")
+    world.lose = lambda packet: packet[0] & 7 == 1
+    world.wait(101)
+    world.do(world.client.stop(world.now))
+    assert world.server.strings(0) == ["EXIT"]
 
 
 def test_an_exit_that_is_not_acknowledged_is_awaited_for_a_second(make_world: MakeWorld) -> None:
@@ -673,6 +716,9 @@ def test_without_cc_exit_the_data_channel_tells_it_over_udp_only(make_world: Mak
 def test_leaving_before_the_tunnel_is_up(make_world: MakeWorld) -> None:
     world = make_world()
     assert world.client.stop(0.0) == []
+    assert world.client.tick(0.0) == []
+    world.client.data_received(0.0)  # what a transport brings too early counts for nothing
+    world.client.data_sent(0.0)
     world.server.is_deaf = True
     world.start()
     assert [type(output) for output in world.client.stop(world.now)] == [Failed]

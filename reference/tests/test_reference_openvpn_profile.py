@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +114,12 @@ def test_remotes_keep_their_order_and_take_what_they_do_not_say(parse: Any) -> N
     )
 
 
+BROKEN_CLIENT_KEY = (
+    "-----BEGIN OpenVPN tls-crypt-v2 client key-----", "abc", "-----END OpenVPN tls-crypt-v2 client key-----"
+)  # fmt: skip
+BROKEN_LIST = ("-----BEGIN X509 CRL-----", "abcd", "-----END X509 CRL-----")
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -118,8 +127,16 @@ def test_remotes_keep_their_order_and_take_what_they_do_not_say(parse: Any) -> N
         (["proto sctp"], "a.ovpn:3: proto 'sctp': 'sctp' is not one of udp, udp4, tcp, tcp4, tcp-client, tcp4-client"),
         (["proto udp6"], "a.ovpn:3: proto 'udp6': IPv6 transport is not supported"),
         (["", "remote x 70000"], "a.ovpn:4: remote 'x' '70000': '70000' is not a whole number from 1 to 65535"),
+        (["proto tcp-server"], "a.ovpn:3: proto 'tcp-server': this is a client"),
+        (["mode server"], "a.ovpn:3: mode 'server': this is a client"),
         (["remote"], "a.ovpn:3: remote: a value is missing"),
         (["dev tap0"], "a.ovpn:3: dev 'tap0': only tun is supported"),
+        (["dev-type tap"], "a.ovpn:3: dev-type 'tap': only tun is supported"),
+        (["ifconfig 10.8.0.2 peer"], "a.ovpn:3: ifconfig '10.8.0.2' 'peer': 'peer' is not an IPv4 address"),
+        (
+            ["crl-verify revoked dir"],
+            "a.ovpn:3: crl-verify 'revoked' 'dir': a directory of revocations is not supported",
+        ),
         (["hand-window soon"], "a.ovpn:3: hand-window 'soon': 'soon' is not a whole number from 0 to 2147483647"),
         (["data-ciphers BF-CBC"], "a.ovpn:3: data-ciphers 'BF-CBC': none of these is supported"),
         (["auth WHIRLPOOL"], "a.ovpn:3: auth 'WHIRLPOOL': 'WHIRLPOOL' is not one of SHA1"),
@@ -137,6 +154,14 @@ def test_remotes_keep_their_order_and_take_what_they_do_not_say(parse: Any) -> N
         (["<tls-crypt>", "abc"], "a.ovpn:3: <tls-crypt>: no closing </tls-crypt>"),
         (["<tls-crypt>", "abc", "</tls-crypt>"], "a.ovpn:3: tls-crypt: holds no OpenVPN static key of 2048 bits"),
         (["<tls-crypt-v2>", "abc", "</tls-crypt-v2>"], "a.ovpn:3: tls-crypt-v2: holds no tls-crypt-v2 client key"),
+        (
+            ["<tls-crypt-v2>", *BROKEN_CLIENT_KEY, "</tls-crypt-v2>"],
+            "a.ovpn:3: tls-crypt-v2: holds no tls-crypt-v2 client key",
+        ),
+        (["<extra-certs>", "abc", "</extra-certs>"], "a.ovpn:3: extra-certs: holds no readable PEM certificate"),
+        (["<crl-verify>", *BROKEN_LIST, "</crl-verify>"], "a.ovpn:3: crl-verify: holds no readable PEM certificate re"),
+        (["auth none", "<tls-auth>", "abc", "</tls-auth>"], "a.ovpn:4: tls-auth: needs a digest, and 'auth' is 'none'"),
+        (["<pkcs12>", "abc", "</pkcs12>"], "a.ovpn:3: pkcs12: cannot be read: no PKCS #12, or not the password"),
         (
             ["<auth-user-pass>", "alice", "x" * 1496, "</auth-user-pass>"],
             "a.ovpn:3: auth-user-pass: user name and password are longer than 1500 octets together",
@@ -180,6 +205,25 @@ def test_what_is_missing_is_named(removed: str, expected: str, authority: Any, c
     with pytest.raises(ProfileError) as error:
         Profile.parse("\n".join(part for part in parts if not part.startswith(removed)), "a.ovpn")
     assert str(error.value).startswith(expected)
+
+
+def test_who_the_client_is_must_be_told_somehow(authority: Any) -> None:
+    text = f"client\ndev tun\nremote 1.2.3.4\n<ca>\n{authority.identity.pem}</ca>\n"
+    with pytest.raises(ProfileError, match=r"a\.ovpn: cert: is missing, and so is 'auth-user-pass'"):
+        Profile.parse(text, "a.ovpn")
+    assert Profile.parse(f"{text}setenv CLIENT_CERT 0\n", "a.ovpn").tls.certificate is None
+
+
+def test_the_environment_is_for_scripts_except_what_the_server_is_told(parse: Any) -> None:
+    profile = parse("push-peer-info", "setenv UV_ROOM 7", "setenv IV_GUI_VER glass", "setenv COLOUR blue")
+    assert profile.peer_info == (("UV_ROOM", "7"), ("IV_GUI_VER", "glass"))
+    assert [report.split(": ")[-1] for report in profile.reports] == ["scripts are not run"]
+
+
+def test_what_says_only_what_is_so_anyway(parse: Any) -> None:
+    profile = parse("mode p2p", "dev-type tun", "ifconfig 10.8.0.2 10.8.0.1", "auth none", "connect-retry 7")
+    assert (profile.ifconfig, profile.connect_retry) == (("10.8.0.2", "10.8.0.1"), 7.0)
+    assert profile.connect_retry_longest == parse().connect_retry_longest
 
 
 def test_what_is_harmless_is_reported_by_line(parse: Any) -> None:
@@ -243,6 +287,13 @@ def test_ciphers_are_offered_as_far_as_they_are_supported(parse: Any) -> None:
     assert len(profile.reports) == 3
 
 
+def test_a_cipher_for_a_server_that_names_none(parse: Any) -> None:
+    assert parse("data-ciphers-fallback AES-128-GCM").fallback_cipher is Cipher.AES_128_GCM
+    profile = parse("data-ciphers-fallback BF-CBC")
+    assert profile.fallback_cipher is None
+    assert "not supported: the server must agree to one of 'data-ciphers'" in profile.reports[0]
+
+
 def test_names_and_versions_of_tls(parse: Any) -> None:
     tls = parse(
         "verify-x509-name server name", "tls-version-min 1.2", "tls-version-max 1.3", "tls-cert-profile preferred",
@@ -284,8 +335,6 @@ def test_static_keys(parse: Any, static_key: str) -> None:
 
 
 def test_a_client_key_of_tls_crypt_v2(parse: Any) -> None:
-    import base64
-
     wrapped = bytes(288) + (290).to_bytes(2, "big")
     label = "OpenVPN tls-crypt-v2 client key"
     pem = f"-----BEGIN {label}-----\n{base64.encodebytes(bytes(range(256)) + wrapped).decode()}-----END {label}-----\n"
@@ -369,6 +418,40 @@ def test_encrypted_keys_and_bundles(tmp_path: Path, authority: Any, client_ident
     for profile in (Profile.parse(text, "a", read), Profile.parse(inlined(text, "a", read), "a")):
         assert profile.tls.certificate == client_identity.certificate
         assert profile.tls.authorities == (authority.identity.certificate,)
+
+
+def test_a_key_that_cannot_sign(authority: Any, client_identity: Any) -> None:
+    key = x25519.X25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    text = f"client\ndev tun\nremote a\n<ca>\n{authority.identity.pem}</ca>\n<cert>\n{client_identity.pem}</cert>\n"
+    with pytest.raises(ProfileError, match="key: is a key of a kind that TLS does not sign with"):
+        Profile.parse(f"{text}<key>\n{key.decode()}</key>\n")
+
+
+def test_a_bundle_without_authority_and_one_without_certificate(authority: Any, client_identity: Any) -> None:
+    plain = serialization.NoEncryption()
+    text = f"client\ndev tun\nremote a\nremote-cert-tls server\n<ca>\n{authority.identity.pem}</ca>\n"
+
+    def with_bundle(certificate: x509.Certificate | None) -> Profile:
+        bundle = pkcs12.serialize_key_and_certificates(b"me", client_identity.key, certificate, None, plain)
+        return Profile.parse(f"{text}<pkcs12>\n{base64.encodebytes(bundle).decode()}</pkcs12>\n")
+
+    assert with_bundle(client_identity.certificate).tls.authorities == (authority.identity.certificate,)
+    with pytest.raises(ProfileError, match="pkcs12: holds no certificate with its key"):
+        with_bundle(None)
+
+
+def no_files(name: str) -> bytes:
+    raise FileNotFoundError(name)
+
+
+def test_a_remote_of_its_own_kind_is_kept_when_all_is_put_into_one_text(parse: Any, authority: Any) -> None:
+    block = "<connection>\nremote b.example 4\nproto tcp\n</connection>"
+    text = inlined(
+        f"client\nremote a.example 3\n{block}\n", "a.ovpn", no_files, resolve=lambda host: host.replace("example", "x")
+    )
+    assert text.splitlines()[2:] == ["<connection>", 'remote "b.x" "4"', 'proto "tcp"', "</connection>"]
 
 
 def test_revocation_lists(authority: Any, parse: Any) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from glassgate.reference.openvpn.client import UseKey
-from glassgate.reference.openvpn.tls import NameCheck, TlsSettings, common_name, server_refusal, subject
+from glassgate.reference.openvpn.tls import NameCheck, TlsFailed, TlsSettings, common_name, server_refusal, subject
 
 SERVERS_ONLY = TlsSettings(remote_cert_tls=True)
 
@@ -61,6 +63,18 @@ def test_a_fingerprint_is_that_of_the_whole_certificate(authority: Any, server_i
     settings = TlsSettings(fingerprints=(server_identity.certificate.fingerprint(SHA256()),))
     assert server_refusal(server_identity.certificate, settings) is None
     assert "peer-fingerprint" in str(server_refusal(authority.issue("server", server=True).certificate, settings))
+
+
+def test_a_use_of_the_key_alone_is_no_purpose() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + datetime.timedelta(days=1))
+    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+    certificate = builder.add_extension(usage, critical=True).sign(key, SHA256())
+    assert server_refusal(certificate, SERVERS_ONLY) == (
+        "its extended key usage is not TLS server authentication ('remote-cert-tls server')"
+    )
 
 
 # ── the chain, in a handshake ────────────────────────────────────────────────────────────────────────────────────────
@@ -126,3 +140,60 @@ def test_a_subject_with_parts_of_many_kinds() -> None:
     text = subject(Holder())  # type: ignore[arg-type]
     assert text.startswith("DC=net, OU=x, emailAddress=a@b, ")
     assert set(text.rsplit(", ", 1)[1].split(" + ")) == {"CN=me", "serialNumber=7"}
+
+
+# ── what OpenSSL is told, and what it says ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("lines", "version"),
+    [
+        (["tls-version-max 1.2", "tls-cipher TLS-ECDHE-ECDSA-WITH-AES-256-GCM-SHA384"], "TLSv1.2"),
+        (["tls-ciphersuites TLS_AES_128_GCM_SHA256", "tls-cert-profile legacy"], "TLSv1.3"),
+    ],
+)
+def test_versions_and_ciphers_are_those_of_the_profile(lines: list[str], version: str, make_world: Any) -> None:
+    world = make_world(*lines)
+    world.start()
+    tls = world.server.keys[0].tls
+    assert world.of(UseKey), world.failed
+    assert (tls.get_protocol_version_name(), tls.get_cipher_name()) == (
+        version,
+        "ECDHE-ECDSA-AES256-GCM-SHA384" if version == "TLSv1.2" else "TLS_AES_128_GCM_SHA256",
+    )
+
+
+def test_authorities_between_are_sent_along(make_world: Any, authority: Any) -> None:
+    between = authority.issue_authority("between")
+    identity = between.issue("client")
+    world = make_world(f"<extra-certs>\n{between.identity.pem}</extra-certs>", identity=identity)
+    world.start()
+    chain = world.server.keys[0].tls.get_peer_cert_chain(as_cryptography=True)
+    assert chain == [between.identity.certificate], "beside the client's own"
+
+
+def test_a_server_that_closes_tls_has_ended_it(make_world: Any) -> None:
+    world = make_world()
+    world.start()
+    world.server.keys[0].tls.shutdown()
+    world.server._flush(0)
+    world.pass_on()
+    assert world.failed.reason == "the server closed the TLS session"
+
+
+def test_what_is_written_after_the_end_fails(make_world: Any) -> None:
+    world = make_world()
+    world.start()
+    client = world.client._session.current._tls
+    client._connection.shutdown()
+    with pytest.raises(TlsFailed, match="TLS: "):
+        client.write(b"too late")
+
+
+def test_a_broken_record_fails(make_world: Any) -> None:
+    world = make_world()
+    world.start()
+    client = world.client._session.current._tls
+    client.receive(b"\x17\3\3\0\x20" + bytes(32))
+    with pytest.raises(TlsFailed, match="TLS: "):
+        list(client.records())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -20,6 +21,8 @@ from glassgate.reference.openvpn.wrapping import (
     TlsCrypt,
     TlsCryptV2,
     Wrapping,
+    WrapTlsAuth,
+    WrapTlsCrypt,
 )
 
 KEY = StaticKey(bytes(range(256)))
@@ -180,6 +183,23 @@ def test_a_client_never_accepts_its_own_packets() -> None:
     for wrapping in (TlsAuth(KEY, "sha1", 1), TlsCrypt(KEY)):
         with pytest.raises(ControlRefused):
             wrapping.authenticate(wrapping.parse(wrapping.wrap(RESET.build(), EMPTY, THEN)))
+
+
+@pytest.mark.parametrize("made", [WrapTlsAuth(KEY, "sha1", 1), WrapTlsCrypt(KEY)])
+def test_each_session_begins_with_a_fresh_window(made: WrapTlsAuth | WrapTlsCrypt) -> None:
+    assert made.static_key is KEY
+    theirs = replace(made, key=mirrored(KEY)) if isinstance(made, WrapTlsCrypt) else replace(made, direction=0)
+    packet = theirs.start().wrap(RESET.build(), EMPTY, THEN)
+    for wrapping in (made.start(), made.start()):
+        parsed = wrapping.parse(packet)
+        wrapping.check_replay(parsed, 0.0)
+        with pytest.raises(ControlRefused, match="a replay"):
+            wrapping.check_replay(parsed, 0.0)
+
+
+def test_a_static_key_has_2048_bits() -> None:
+    with pytest.raises(ValueError, match="a static key has 256 octets, not 255"):
+        StaticKey(bytes(255))
 
 
 def test_a_server_holds_the_key_the_other_way_round() -> None:
