@@ -22,6 +22,12 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
+def is_left_out(sender: Many | None) -> bool:
+    """Where buffers move about in memory there is no such call, and nothing to look at."""
+    assert (sender is None) == (sys.implementation.name != "cpython")
+    return sender is None
+
+
 def laid_out(frames: list[bytes]) -> tuple[memoryview, list[tuple[int, int]]]:
     """Frames in one buffer, with gaps."""
     buffer, bounds = bytearray(b"\xa5" * 5), []
@@ -42,7 +48,10 @@ def received(end: socket.socket) -> list[bytes]:
 
 @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 130])
 def test_every_frame_arrives_whole_and_in_order(pair: tuple[socket.socket, socket.socket], count: int):
-    sender = Many()
+    sender = Many.of()
+    if is_left_out(sender):
+        return
+    assert sender is not None
     frames = [number.to_bytes(2, "big") * (1 + number % 50) for number in range(count)]
     ours, theirs = pair
     for _ in range(2):  # the headers are made once and used again
@@ -51,7 +60,10 @@ def test_every_frame_arrives_whole_and_in_order(pair: tuple[socket.socket, socke
 
 
 def test_a_frame_that_is_not_taken_is_lost_alone(pair: tuple[socket.socket, socket.socket]):
-    sender = Many()
+    sender = Many.of()
+    if is_left_out(sender):
+        return
+    assert sender is not None
     ours, theirs = pair
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
     frames = [b"before", bytes(60_000), b"after", bytes(60_000)]  # EMSGSIZE
@@ -60,7 +72,10 @@ def test_a_frame_that_is_not_taken_is_lost_alone(pair: tuple[socket.socket, sock
 
 
 def test_nothing_is_sent_with_nothing(pair: tuple[socket.socket, socket.socket]):
-    sender = Many()
+    sender = Many.of()
+    if is_left_out(sender):
+        return
+    assert sender is not None
     assert sender.send(pair[0], memoryview(bytearray(8)), []) == 0
 
 
