@@ -14,7 +14,7 @@ import ast
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ from source_pages import ROOT, sources, tree
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from glassgate.conformance import cli, model
+from glassgate.conformance import citations, cli, model
 from glassgate.conformance.authoring import SOURCES
 from glassgate.contract import Cipher, GatewayConfig, Limits, configuration
 from glassgate.contract.rules import CHAPTERS, RULES, Level, Rule
@@ -63,28 +63,19 @@ def vectors_by_rule() -> Mapping[str, tuple[model.Vector, ...]]:
 
 @lru_cache
 def lines_by_rule() -> Mapping[str, tuple[tuple[str, str, int], ...]]:
-    """Where each rule is cited in the two gateways: file, function and line."""
-    constants = {slug.replace("-", "_").upper(): slug for slug in RULES}
+    """Where each rule is cited in the two gateways: file, function and line; what they share is under the owner."""
+    names = {str(path): name for name, path in sources().items()}
     found: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
-    for name, path in sources().items():
-        if not name.startswith(("reference/", "optimized/")):
-            continue
-        for function, node in _attributes(tree(path).body, ""):
-            if node.attr in constants:
-                found[constants[node.attr]].append((name, function, node.lineno))
+    for package in ("glassgate.reference", "glassgate.optimized"):
+        for place in citations.citations(package):
+            found[place.rule].append((names[place.path], place.function, place.line))
     return {slug: tuple(lines) for slug, lines in found.items()}
 
 
-def _attributes(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, ast.Attribute]]:
-    """Every attribute access, with the qualified name of the function or class that it stands in."""
-    for node in body:
-        if isinstance(node, ast.ClassDef):
-            yield from _attributes(node.body, f"{prefix}{node.name}.")
-        else:
-            name = node.name if isinstance(node, ast.FunctionDef) else ""
-            for child in ast.walk(node):
-                if isinstance(child, ast.Attribute):
-                    yield (prefix + name).rstrip("."), child
+@lru_cache
+def shared_rules() -> frozenset[str]:
+    """The rules that the optimized gateway follows in the reference's control plane."""
+    return frozenset(place.rule for place in citations.shared("glassgate.optimized", "glassgate.reference"))
 
 
 # ── rules ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,7 +121,9 @@ def _facts(rule: Rule) -> nodes.field_list:
     facts += _fact("vectors", _joined([_vector_link(vector) for vector in vectors]) or [nodes.Text("none")])
     for gateway in ("reference", "optimized"):
         lines = [place for place in lines_by_rule().get(rule.slug, ()) if place[0].startswith(f"{gateway}/")]
-        facts += _fact(gateway, _joined([_line_link(*place) for place in lines]) or [nodes.Text("not cited")])
+        is_shared = gateway == "optimized" and rule.slug in shared_rules()
+        instead = nodes.Text("by the reference's control plane" if is_shared else "not cited")
+        facts += _fact(gateway, _joined([_line_link(*place) for place in lines]) or [instead])
     return facts
 
 

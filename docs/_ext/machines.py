@@ -1,4 +1,4 @@
-"""State machines as pictures, drawn from the tables that the code asks.
+"""Pictures within the page: drawings of _static, and state machines, drawn from the tables that the code asks.
 
     ```{machine} glassgate.reference.tcp.states
     CLOSED 0 0
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from html import escape
 from math import hypot
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -28,6 +29,8 @@ from sphinx.util.docutils import SphinxDirective
 
 COLUMN, ROW = 222, 124
 HEIGHT = 40
+WIDEST_ON_A_PHONE = 480.0
+"""Units of the drawing. What is wider is not shrunk to a phone's width."""
 MARGIN = 12
 WORDS = 15  # columns of an arrow's words
 LINE, LETTER = 15, 6.6  # of an arrow's words: height of a line, width of a letter
@@ -140,7 +143,9 @@ def _picture(arrows: Iterable[Arrow], places: Mapping[str, Place], again: Mappin
     width, height = max(x for x, _ in corners) + MARGIN - left, max(y for _, y in corners) + MARGIN - top
     view = f'viewBox="{left:.1f} {top:.1f} {width:.1f} {height:.1f}" style="max-width: {width:.0f}px"'
     told_all = [told.drawn for told in words]
-    return "\n".join([f'<svg class="machine" role="img" {view}>', *lines, *boxes, *told_all, "</svg>"])
+    size = "machine wide" if width > WIDEST_ON_A_PHONE else "machine"
+    svg = [f'<svg class="{size}" role="img" {view}>', *lines, *boxes, *told_all, "</svg>"]
+    return "\n".join(['<div class="picture">', *svg, "</div>"])
 
 
 def _corners(place: Place) -> list[tuple[float, float]]:
@@ -229,7 +234,21 @@ def _words(events: Iterable[str], beside: Place, along: tuple[float, float], *, 
     return Words(drawn, [(left, first - LINE), (left + width, first + LINE * (len(lines) - 1) + 4)])
 
 
+class PictureDirective(SphinxDirective):
+    """A drawing from ``_static``, within the page: so it takes the page's colours, and can be moved on a phone."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Put the drawing in."""
+        path = Path(self.env.srcdir) / self.arguments[0]
+        self.env.note_dependency(str(path))
+        drawing = path.read_text(encoding="utf-8")
+        return [nodes.raw("", f'<div class="picture">{drawing}</div>', format="html")]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_directive("machine", MachineDirective)
+    app.add_directive("picture", PictureDirective)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
