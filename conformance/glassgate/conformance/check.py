@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,6 +12,7 @@ import click
 from rich.console import Console
 
 from glassgate.conformance import export, model, profile, report, runner
+from glassgate.conformance.lab.errors import LabError
 from glassgate.conformance.report_html import write_html
 from glassgate.conformance.subjects import discovery, live
 from glassgate.conformance.subjects.exec_ import Exec
@@ -45,8 +47,8 @@ class _OutputFile(click.Path):
     "--wire",
     "wires",
     multiple=True,
-    metavar="linux",
-    help="Judge a live gateway (root).",
+    metavar="linux|reference|optimized|FILE.toml",
+    help="Judge a live gateway on real interfaces (root): one brought up for it, or the one that FILE describes.",
 )
 @click.option("--slow", is_flag=True, help="On the wire: run also what takes more than 10 s of real time each.")
 @click.option(
@@ -114,8 +116,7 @@ def check(
         chosen = runner.select(files, ids, categories, rules)
         declared = None if profile_path is None else profile.load(profile_path, files + model.load_packaged())
         subjects = _subjects(names, commands, timeout) if names or commands or not wires else []
-        for wire in wires:
-            subjects.append(live.find(wire, declared, slow=slow))
+        subjects += _live(wires, declared, slow)
         if through_stack:
             subjects = _through_stack(subjects)
         if handshake:
@@ -176,6 +177,24 @@ def _subjects(names: tuple[str, ...], commands: tuple[str, ...], timeout: float)
                 subject.close()
             told = f"{error.fault}: {error}" if isinstance(error, SubjectFault) else f"says unsupported: {error}"
             raise click.UsageError(f"--exec {command!r}: {told}") from None
+    return subjects
+
+
+def _live(wires: tuple[str, ...], declared: profile.Profile | None, slow: bool) -> list[Wire]:
+    """The live gateways that were asked for. What is brought up for them is taken down, also if we are terminated."""
+    if wires:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
+    subjects: list[Wire] = []
+    try:
+        for name in dict.fromkeys(wires):
+            subjects.append(live.find(name, declared, slow=slow))
+    except BaseException as error:
+        for subject in subjects:
+            subject.close()
+        if isinstance(error, LabError):
+            raise click.UsageError(f"--wire {name}: {error}") from None
+        raise
     return subjects
 
 

@@ -108,13 +108,17 @@ class KernelGateway:
         """The kernel's release."""
         return programs.demand(["uname", "-r"]).strip()
 
+    def namespace(self, host: str) -> str:
+        """The name of a host's namespace."""
+        return self._lab.state.namespace(host)
+
     def build(self) -> None:
         """The outside and the tunnel.
 
         Raises:
             LabError: a command failed, or the tunnel did not come up.
         """
-        names = "".join(f"netns add {self._lab.state.namespace(host)}\n" for host in (JUDGE, SERVER, CLIENT))
+        names = "".join(f"netns add {self.namespace(host)}\n" for host in (JUDGE, SERVER, CLIENT))
         programs.demand(["ip", "-batch", "-"], given=names + self._cable())
         self._ip(SERVER, f"link set lo up\naddr add {SERVER_ADDRESS}/32 dev outside\n"
                          f"addr add {ROUTER_ADDRESS}/24 dev outside\nlink set outside up\n")  # fmt: skip
@@ -123,7 +127,7 @@ class KernelGateway:
         self._start_tunnel()
         # The server's kernel has no address in the tunnel and forwards nothing: only the judge hears what comes out.
         self._ip(SERVER, f"link set {DEVICE} mtu {LARGEST_TUNNEL_MTU} up\n")
-        self._tunnel = PacketSocket(self._lab.state.namespace(SERVER), DEVICE)
+        self._tunnel = PacketSocket(self.namespace(SERVER), DEVICE)
 
     def fresh(self, config: GatewayConfig) -> None:
         """Put a new gateway in the place of the one before.
@@ -133,10 +137,10 @@ class KernelGateway:
         """
         self._forget()
         self._number += 1
-        name = self._lab.state.namespace(f"gateway{self._number}")
+        name = self.namespace(f"gateway{self._number}")
         outlet = f"judge{self._number}"
-        client = self._lab.state.namespace(CLIENT)
-        judge = self._lab.state.namespace(JUDGE)
+        client = self.namespace(CLIENT)
+        judge = self.namespace(JUDGE)
         programs.demand(["ip", "-batch", "-"], given=(
             f"netns add {name}\n"
             f"link add {INTERNAL_INTERFACE} netns {name} address {config.internal.mac} mtu {config.internal.mtu}"
@@ -198,16 +202,16 @@ class KernelGateway:
             self._internal = None
         if self._namespace is not None:
             namespace, self._namespace = self._namespace, None
-            client = self._lab.state.namespace(CLIENT)
+            client = self.namespace(CLIENT)
             programs.demand(["ip", "-n", namespace, "link", "set", DEVICE, "netns", client])
             programs.demand(["ip", "netns", "delete", namespace])
 
     def _cable(self) -> str:
-        server, client = (self._lab.state.namespace(host) for host in (SERVER, CLIENT))
+        server, client = (self.namespace(host) for host in (SERVER, CLIENT))
         return f"link add {EXTERNAL_INTERFACE} netns {client} type veth peer name outside netns {server}\n"
 
     def _ip(self, host: str, batch: str) -> None:
-        programs.demand(["ip", "-n", self._lab.state.namespace(host), "-batch", "-"], given=batch)
+        programs.demand(["ip", "-n", self.namespace(host), "-batch", "-"], given=batch)
 
     def _without_offloads(self, namespace: str) -> None:
         words = [word for name in OFFLOADS for word in (name, "off")]
