@@ -167,6 +167,18 @@ def test_a_message_leaves_again_after_two_four_and_eight_seconds() -> None:
     assert left == [0, 2, 6, 14]
 
 
+def test_what_came_is_told_again_in_what_room_is_left() -> None:
+    receiver = Reliability()
+    receiver.arrived(0, b"")
+    assert receiver.take_acknowledgements(4) == (0,)
+    assert not receiver.owes_acknowledgement
+    for message_id in range(1, 7):
+        receiver.arrived(message_id, b"")
+    assert receiver.take_acknowledgements(4) == (1, 2, 3, 4)
+    assert receiver.take_acknowledgements(4) == (5, 6, 1, 2)
+    assert receiver.take_acknowledgements(8) == (5, 6, 1, 2, 3, 4, 0)
+
+
 def test_no_more_than_six_are_on_their_way_and_twelve_are_held() -> None:
     sender, receiver = Reliability(), Reliability()
     for _ in range(9):
@@ -213,7 +225,7 @@ def test_a_reset_is_answered_and_the_answer_comes_again_until_it_is_acknowledged
     assert server.deadline == 2.0
     assert sent(server.tick(1.9)) == []
     ((again, repeated),) = sent(server.tick(2.0))
-    assert (again, repeated) == (header, Message((), b"", 0))
+    assert (again, repeated) == (header, message)
     server.receive(packet(Message((0,), header.session_id), Opcode.P_ACK_V1), 2.1)
     assert server.deadline == 60.0
     assert server.tick(60.0) == [Ended("no keys within 60 s")]

@@ -43,6 +43,7 @@ class Reliability:
         self._held: dict[int, bytes] = {}
         self._next_receive = 0
         self._to_acknowledge: list[int] = []
+        self._told: list[int] = []
 
     def queue(self, opcode: Opcode, payload: bytes, meaning: str = "") -> None:
         """Give a message to be sent, behind those before it."""
@@ -80,8 +81,14 @@ class Reliability:
         return in_order
 
     def take_acknowledgements(self, most: int) -> tuple[int, ...]:
-        """What the peer is to be told that it came, and is not told again."""
+        """What the peer is to be told that it came; in what room is left, what it was told lately.
+
+        An acknowledgement is not acknowledged: said once, it could be lost, and the message would come again after
+        ever longer times (reliable.c, reliable_ack_write with its list of the last ones).
+        """
         taken, self._to_acknowledge = self._to_acknowledge[:most], self._to_acknowledge[most:]
+        taken += [message_id for message_id in self._told if message_id not in taken][: most - len(taken)]
+        self._told = (taken + [message_id for message_id in self._told if message_id not in taken])[:MOST_IN_ACK]
         return tuple(taken)
 
     @property
