@@ -29,8 +29,6 @@ from sphinx.util.docutils import SphinxDirective
 
 COLUMN, ROW = 222, 124
 HEIGHT = 40
-WIDEST_ON_A_PHONE = 480.0
-"""Units of the drawing. What is wider is not shrunk to a phone's width."""
 MARGIN = 12
 WORDS = 15  # columns of an arrow's words
 LINE, LETTER = 15, 6.6  # of an arrow's words: height of a line, width of a letter
@@ -141,10 +139,10 @@ def _picture(arrows: Iterable[Arrow], places: Mapping[str, Place], again: Mappin
     corners += [corner for told in words for corner in told.corners]
     left, top = min(x for x, _ in corners) - MARGIN, min(y for _, y in corners) - MARGIN
     width, height = max(x for x, _ in corners) + MARGIN - left, max(y for _, y in corners) + MARGIN - top
-    view = f'viewBox="{left:.1f} {top:.1f} {width:.1f} {height:.1f}" style="max-width: {width:.0f}px"'
+    size = f"max-width: {width:.0f}px; --width: {width:.0f}px"
+    view = f'viewBox="{left:.1f} {top:.1f} {width:.1f} {height:.1f}" style="{size}"'
     told_all = [told.drawn for told in words]
-    size = "machine wide" if width > WIDEST_ON_A_PHONE else "machine"
-    svg = [f'<svg class="{size}" role="img" {view}>', *lines, *boxes, *told_all, "</svg>"]
+    svg = [f'<svg class="machine" role="img" {view}>', *lines, *boxes, *told_all, "</svg>"]
     return "\n".join(['<div class="picture">', *svg, "</div>"])
 
 
