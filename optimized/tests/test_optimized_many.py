@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -80,7 +81,7 @@ def test_nothing_is_sent_with_nothing(pair: tuple[socket.socket, socket.socket])
 
 
 def test_where_it_cannot_work_there_is_none(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(many.sys.implementation, "name", "pypy")
+    monkeypatch.setattr(sys.implementation, "name", "pypy")
     assert Many.of() is None
     monkeypatch.undo()
     monkeypatch.setattr(many.ctypes, "CDLL", lambda *arguments, **named: object())
