@@ -137,6 +137,10 @@ class Subject(Protocol):
 class LiveSubject(Subject, Protocol):
     """A subject in real time, between real networks. Its start is preparation, and order counts at each port only."""
 
+    @property
+    def was_late(self) -> bool:
+        """Whether the judge itself was late in the vector before, so that a verdict about time means little."""
+
     def why_not(self, vector: Vector, config: GatewayConfig | None) -> str:
         """Why this vector makes no sense here; empty if it does."""
 

@@ -52,6 +52,10 @@ START_SECONDS = 10.0
 START_PROBE_SECONDS = 0.05
 SECOND_ANNOUNCEMENT, SECOND_TOLERANCE = 2.0, 0.3
 """When the second announcement comes after the first (RFC 5227 2.3)."""
+LATE_GRACE_SECONDS = 0.5
+"""The same for what time brings: a gateway's timers may be late, and must not be early."""
+LATENESS = 0.05
+"""A judge that looks so much later than it meant to may see what was due after that."""
 READING_STEP = 0.1
 """Steps of a story that are no further apart than this only have an order (the authors' BETWEEN_STEPS)."""
 SLOW_SECONDS = 10.0
@@ -138,6 +142,10 @@ class Wire:
         self._second_due: float | None = None
         """When it will do so again, and nobody judges that."""
         self._origin: float | None = None
+        self._due: float | None = None
+        """When the step that is being taken was to be taken, if it was waited for."""
+        self.was_late = False
+        """Whether the judge itself was late in this vector, so that a verdict about time means little."""
         self._story_time = 0.0
 
     # ── what it is ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,6 +231,7 @@ class Wire:
         assert checked.tunnel.session is not None, "why_not has been asked"
         self._tunnel_address = str(checked.tunnel.session.address.ip)
         self._announcement = _announcement(checked)
+        self._due, self.was_late = None, False
         self._announced = None
         self._second_due = None
         try:
@@ -270,7 +279,7 @@ class Wire:
             SubjectFault: the tunnel is down.
         """
         early = self._until(now)
-        late = self._settled()
+        late = self._settled(len(early), LATE_GRACE_SECONDS)
         return Reply((*early, *late.effects))
 
     def close(self) -> None:
@@ -288,7 +297,8 @@ class Wire:
             return []
         if now - before <= READING_STEP + 1e-6:
             return []
-        return self._collected(self._origin + now * self._scale)
+        self._due = self._origin + now * self._scale
+        return self._collected(self._due)
 
     # ── sending and collecting ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -300,7 +310,7 @@ class Wire:
             raise SubjectFault(Fault.ERROR, str(error)) from None
         return Reply((*early, *self._settled(len(early)).effects))
 
-    def _settled(self, already: int = 0) -> Reply:
+    def _settled(self, already: int = 0, grace: float = GRACE_SECONDS) -> Reply:
         """What came of the last input: all until the marker is back, and a while longer if something lacks."""
         self._send_marker()
         effects = self._collected(time.monotonic() + MARKER_SECONDS, until_marker=True)
@@ -308,7 +318,10 @@ class Wire:
             effects.pop()
         else:
             raise SubjectFault(Fault.HUNG, f"the tunnel carried no marker within {MARKER_SECONDS:g} s")
-        deadline = time.monotonic() + GRACE_SECONDS
+        if self._due is not None:
+            self.was_late |= time.monotonic() > self._due + LATENESS
+            self._due = None
+        deadline = time.monotonic() + grace
         while already + len(effects) < self._wanted and time.monotonic() < deadline:
             effects += self._collected(deadline, most=self._wanted - already - len(effects))
         return Reply(tuple(effects))
