@@ -76,7 +76,7 @@ def _decades(across: Callable[[float], float], low: float, high: float, bottom: 
 
 
 def scale(found: Sequence[ScaleFigure]) -> str:
-    """Small charts side by side: cost over the number of entries, both logarithmic, a line a gateway."""
+    """Small charts side by side: cost over the number of entries (logarithmic), a line a gateway."""
     names = list(dict.fromkeys(_name(one.figure) for one in found))
     states = list(dict.fromkeys(one.state for one in found))
     body = []
