@@ -9,9 +9,10 @@ from typing import Literal
 import pytest
 
 from glassgate.conformance import packets
+from glassgate.conformance.far_end import DataChannel, Opened
 from glassgate.conformance.server.endpoint import Endpoint
 from glassgate.conformance.server.profile import Introduction, client_configuration, introduce
-from glassgate.conformance.server.session import Crossed, Dropped, Ended, Installed, Output
+from glassgate.conformance.server.session import PING, Crossed, Dropped, Ended, Inner, Installed, Output, Send
 from glassgate.conformance.server.settings import Control, Settings
 from glassgate.conformance.simulation import Moment, NegotiatedFar, Network, read_ipv4
 from glassgate.conformance.subjects import discovery
@@ -259,3 +260,87 @@ def test_a_client_of_another_authority_is_not_taken() -> None:
     ended = refusal.outputs[-1]
     assert isinstance(ended, Ended)
     assert ended.reason.startswith("TLS: certificate verify failed")
+
+
+# ── what the clock brings to an established session ───────────────────────────────────────────────────────────────────
+
+
+class Established:
+    """A tunnel over UDP whose client says nothing more, so that the far end's own clock can be looked at."""
+
+    def __init__(self, **changes: object) -> None:
+        settings, introduction = introduce(SeededEntropy(b"keys"), Control.PLAIN, "udp")
+        settings = replace(settings, **changes)  # type: ignore[arg-type]
+        ovpn = client_configuration(settings, introduction, "1.2.3.4", 1194)
+        tunnel = {"ovpn": ovpn, "proto": "udp"}
+        config = GatewayConfig.from_json({"external": {"kind": "os"}, "tunnel": tunnel})
+        self.outputs: list[Output] = []
+        self.endpoint = Endpoint(settings, SeededEntropy(b"far end"))
+        far = NegotiatedFar(self.endpoint, self.outputs.append)
+        gateway = discovery.find("reference")(config, SeededEntropy(b""))
+        network = Network(gateway, config, lambda moment: None, far)
+        network.start()
+        network.run(until=1.0)
+        (installed,) = [output for output in self.outputs if isinstance(output, Installed)]
+        session = installed.session
+        key = session.receive
+        self.channel = DataChannel(session.cipher, key.key, key.implicit_iv, session.key_id, session.peer_id)
+
+    def passes(self, until: float) -> list[tuple[float, Output]]:
+        """What the far end does by itself, and when."""
+        told: list[tuple[float, Output]] = []
+        while (due := self.endpoint.deadline) is not None and due <= until:
+            told += [(round(due, 1), output) for output in self.endpoint.tick(due)]
+            following = self.endpoint.deadline
+            assert following is None or following > due, "a driver would never rest"
+        return told
+
+
+def test_a_ping_is_sent_when_nothing_else_was_and_silence_ends_it() -> None:
+    established = Established(ping=10, ping_restart=30)
+    told = established.passes(until=100.0)
+    pings = [at for at, output in told if isinstance(output, Send)]
+    assert pings == [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+    for number, (_, output) in enumerate(told[:-1], 1):
+        assert isinstance(output, Send)
+        assert established.channel.open(output.packet) == Opened(PING, number)
+    assert told[-1] == (60.0, Ended("nothing came for 60 s"))
+
+
+def test_without_pings_nothing_is_due() -> None:
+    assert Established(ping=0).endpoint.deadline is None
+
+
+def test_new_keys_that_do_not_come_end_it() -> None:
+    told = Established(ping=0, renegotiates_after=20.0).passes(until=200.0)
+    (asked, *again), (ended,) = (
+        [(at, output) for at, output in told if isinstance(output, kind)] for kind in (Crossed, Ended)
+    )
+    assert asked[1].words == "P_CONTROL_SOFT_RESET_V1, key id 1, message 0"  # type: ignore[union-attr]
+    assert [round(at - asked[0]) for at, _ in again] == [2, 6, 14, 30]
+    assert round(ended[0] - asked[0]) == 60
+    assert ended[1] == Ended("no keys within 60 s")
+
+
+@pytest.mark.parametrize("text", ["PING", "exit"])
+def test_pings_and_farewells_are_not_packets(text: str) -> None:
+    established = Established(ping=0)
+    (installed,) = [output for output in established.outputs if isinstance(output, Installed)]
+    key = installed.session.send
+    client = DataChannel(installed.session.cipher, key.key, key.implicit_iv, 0, installed.session.peer_id)
+    payload = PING if text == "PING" else bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c06")
+    expected = [] if text == "PING" else [Ended("the client leaves")]
+    assert established.endpoint.receive(client.seal(payload), 2.0) == expected
+
+
+def test_a_data_packet_counts_once_and_only_if_it_is_whole() -> None:
+    established = Established(ping=0)
+    (installed,) = [output for output in established.outputs if isinstance(output, Installed)]
+    key = installed.session.send
+    client = DataChannel(installed.session.cipher, key.key, key.implicit_iv, 0, installed.session.peer_id)
+    record = client.seal(b"inner")
+    assert established.endpoint.receive(record[:-1], 2.0) == [
+        Dropped("the tag is wrong: it does not decrypt with the session's key")
+    ]
+    assert established.endpoint.receive(record, 2.0) == [Inner(b"inner")]
+    assert established.endpoint.receive(record, 2.0) == [Dropped("the packet id 1 came before")]

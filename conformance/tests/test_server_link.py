@@ -62,6 +62,8 @@ class Link:
                 continue
             self._gateway_did(self._gateway.tick(self.now))
             self._far_did(self._far.tick(self.now))
+            following = self._far.deadline
+            assert following is None or following > self.now, "a driver would never rest"
         pytest.fail("they never rest")
 
     def ping(self, sequence: int) -> None:

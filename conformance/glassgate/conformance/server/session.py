@@ -35,7 +35,6 @@ from glassgate.contract import Cipher, Entropy
 from glassgate.contract import Session as DataSession
 
 HAND_WINDOW = 60.0  # seconds for a negotiation (options.c)
-TRANSITION_WINDOW = 3600.0  # seconds that an old key still opens (options.c tran-window)
 FAREWELL = 5.0  # seconds in which a client that is turned away may still acknowledge that it was told (push.c)
 LARGEST_PACKET_ID = 0xFFFFFFFF
 PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")  # ping.c
@@ -204,7 +203,9 @@ class Server:
             if now >= session.last_received + 2 * settings.ping_restart:
                 return self._end(f"nothing came for {2 * settings.ping_restart} s")
             if now >= session.last_sent + settings.ping:
-                return [*self.send(PING, now), *self._leave(now)]
+                session.last_sent = now  # also where no key can be used yet: the next time to look is not now
+                pinged = self.send(PING, now) if session.sending_key() is not None else []
+                return [*pinged, *self._leave(now)]
         if (due := self._renegotiation_due()) is not None and now >= due:
             return self.renegotiate(now)
         return list(self._leave(now))
@@ -253,6 +254,8 @@ class Server:
     def _renegotiation_due(self) -> float | None:
         session = self._session
         if session is None or not self._settings.renegotiates_after or session.current.finished is None:
+            return None
+        if not session.is_established or session.farewell is not None:
             return None
         return session.current.finished + self._settings.renegotiates_after
 
@@ -344,7 +347,7 @@ class Server:
             for outgoing in reliability.due(now):
                 acknowledged = reliability.take_acknowledgements(MOST_PIGGYBACKED)
                 message = Message(acknowledged, session.client_session_id, outgoing.message_id, outgoing.payload)
-                again = f" (for the {outgoing.times}th time)" if outgoing.times > 1 else ""
+                again = f" (sent {outgoing.times} times now)" if outgoing.times > 1 else ""
                 yield from self._emit(session, negotiation, outgoing.opcode, message, outgoing.meaning + again, now)
             while reliability.owes_acknowledgement:
                 message = Message(reliability.take_acknowledgements(MOST_IN_ACK), session.client_session_id)
