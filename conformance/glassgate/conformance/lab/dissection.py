@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +31,15 @@ class Dissection:
 
     protocols: Counter[str]
     """How many packets hold each."""
-    complaints: tuple[str, ...]
-    """One line for each packet that is malformed, or has a wrong checksum."""
+    complaints: Mapping[int, str]
+    """What is wrong with each packet that is malformed, or has a wrong checksum."""
     packets: int
 
 
 def read(output: str) -> Dissection:
     """Read tshark's fields: number, protocols, then the state of each checksum in the packet."""
     protocols: Counter[str] = Counter()
-    complaints = []
+    complaints = {}
     lines = output.splitlines()
     for line in lines:
         number, stack, *states = line.split("\t")
@@ -50,10 +51,10 @@ def read(output: str) -> Dissection:
             name for name, state in zip(CHECKSUMS, states, strict=True) if name in judged and BAD in state.split(",")
         ]
         if MALFORMED in names:
-            complaints.append(f"packet {number} is malformed ({stack})")
+            complaints[int(number)] = "malformed"
         elif wrong:
-            complaints.append(f"packet {number}: the checksum of {' and '.join(wrong)} is wrong")
-    return Dissection(protocols, tuple(complaints), len(lines))
+            complaints[int(number)] = f"wrong checksum of {' and '.join(wrong)}"
+    return Dissection(protocols, complaints, len(lines))
 
 
 def dissect(capture: Path) -> Dissection:
@@ -62,14 +63,16 @@ def dissect(capture: Path) -> Dissection:
     Raises:
         LabError: it cannot.
     """
-    command = ["tshark", "-n", "-r", str(capture), "-T", "fields", "-e", "frame.number", "-e", "frame.protocols"]
-    for name in CHECKSUMS:
-        command += ["-e", f"{name}.checksum.status"]
+    fields = ["frame.number", "frame.protocols", *(f"{name}.checksum.status" for name in CHECKSUMS)]
     # What TCP sent again and cut otherwise is a "reassembly error" to tshark, and nothing malformed.
-    command += ["-Y", "!_ws.malformed.reassembly"]
-    for name in ("ip", "tcp", "udp"):  # ICMP's is always looked at
-        command += ["-o", f"{name}.check_checksum:TRUE"]
-    return read(programs.demand(command, seconds=TSHARK_SECONDS))
+    filtered = ["-Y", "!_ws.malformed.reassembly"]
+    return read(_tshark(capture, *filtered, "-T", "fields", *(word for field in fields for word in ("-e", field))))
+
+
+def _tshark(capture: Path, *arguments: str) -> str:
+    """Its output, every checksum looked at (ICMP's always is)."""
+    verified = [word for name in ("ip", "tcp", "udp") for word in ("-o", f"{name}.check_checksum:TRUE")]
+    return programs.demand(["tshark", "-n", "-r", str(capture), *verified, *arguments], seconds=TSHARK_SECONDS)
 
 
 def _captures_are_sound(run: Run) -> str:
@@ -77,9 +80,11 @@ def _captures_are_sound(run: Run) -> str:
     told = []
     for interface, demanded in DEMANDED.items():
         run.lab.stop(f"capture {interface}")
-        found = dissect(run.captures / f"{interface}.pcap")
-        if found.complaints:
-            raise CheckFailed(f"{interface}: {len(found.complaints)} complaints, the first: {found.complaints[0]}")
+        capture = run.captures / f"{interface}.pcap"
+        found = dissect(capture)
+        for number, wrong in found.complaints.items():
+            shown = " ".join(_tshark(capture, "-Y", f"frame.number=={number}").split())
+            raise CheckFailed(f"{interface}: {len(found.complaints)} complaints, the first: {wrong}: {shown}")
         if missing := [name for name in demanded if not found.protocols[name]]:
             raise CheckFailed(f"{interface}: no {', '.join(missing)} among {found.packets} packets")
         counts = ", ".join(f"{found.protocols[name]} {name}" for name in demanded)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glassgate.conformance.lab import checks, dissection, far_end, faults, matrix
-from glassgate.conformance.lab.checks import Check, Result, Run
+from glassgate.conformance.lab.checks import Check, Result, Run, Verdict
 from glassgate.conformance.lab.network import Lab
 from glassgate.conformance.lab.tunnel import GatewayKind, TunnelOptions
 
@@ -46,8 +46,14 @@ def dissected_run(kind: GatewayKind, external: str, octets: int, seconds: int, c
     part = run(kind, external, octets, seconds, captures)
 
     def measure(made: Lab) -> Iterator[Result]:
-        yield from part.measure(made)
-        yield checks.execute(Run(made, octets, seconds, captures), dissection.CHECK)
+        is_worth_while = True
+        for result in part.measure(made):
+            yield result
+            is_worth_while = is_worth_while and result.verdict is not Verdict.NOT_RUN
+        if is_worth_while:
+            yield checks.execute(Run(made, octets, seconds, captures), dissection.CHECK)
+        else:
+            yield Result(dissection.CHECK.title, Verdict.NOT_RUN, "no tunnel", 0.0)
 
     return Part(part.title, kind, external, measure, captures, dissection.PACKETS)
 
