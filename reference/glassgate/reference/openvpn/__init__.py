@@ -7,7 +7,7 @@
              │                                                         │
              ▼                   keys                                  ▼
         client.Client ─────────────────────────────────────────► tunnel.OpenVpnTunnel ◄── data_channel.ReceivingKey.open
-             │ what the server says, when something is due             │                          ▲
+             │ session, outputs; when something is due: appointments   │                          ▲
              ▼                                                         │                          │
         negotiation.Negotiation: one key id's way from a reset         │                          │
              │  key_exchange, key_derivation, push                     │                          │

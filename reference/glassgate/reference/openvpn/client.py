@@ -9,7 +9,8 @@ the keys that this file hands out. Nothing a data packet touches is here: the da
 randomness, so two handshakes are never equal octet for octet.
 
 A packet that comes in takes four steps, in this order and visible in ``Client.receive``: parse, authenticate, check
-replay, act. Time works through one list of appointments: what is due then is done, and the earliest is the deadline.
+replay, act. Time works through one list of appointments (``appointments.py``): what is due then is done, and the
+earliest is the deadline. What it wants done is told in the values of ``outputs.py``.
 
 Standards: PROTOCOL.md sections 3 to 9, 12, 13, 15, 16; OpenVPN ssl.c tls_pre_decrypt and tls_multi_process, push.c,
 forward.c parse_incoming_control_channel_command, ping.c.
@@ -20,16 +21,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from ipaddress import IPv4Interface
-from typing import TypeVar
 
 from glassgate.contract import rules
 from glassgate.contract.configuration import Cipher
 from glassgate.contract.entropy import Entropy
-from glassgate.contract.rules import Rule
 from glassgate.reference import implementation
 from glassgate.reference.openvpn import key_exchange
+from glassgate.reference.openvpn.appointments import LEFT, PUSH_REQUEST_FIRST, Act, appointments
 from glassgate.reference.openvpn.key_derivation import (
     DATA_KEYS_LABEL,
     DYNAMIC_TLS_CRYPT_LABEL,
@@ -39,7 +37,19 @@ from glassgate.reference.openvpn.key_derivation import (
     prf_key_block,
 )
 from glassgate.reference.openvpn.key_exchange import ClientMessage, Credentials, KeyExchangeFailed
-from glassgate.reference.openvpn.negotiation import NEGOTIATED, Negotiation, Offer, State
+from glassgate.reference.openvpn.negotiation import Negotiation, Offer, State
+from glassgate.reference.openvpn.outputs import (
+    ClientOutput,
+    Configured,
+    DropKey,
+    Failed,
+    InstallKey,
+    Report,
+    SendExit,
+    SendPacket,
+    SendPing,
+    UseKey,
+)
 from glassgate.reference.openvpn.packets import (
     FROM_SERVER,
     SESSION_ID_OCTETS,
@@ -50,209 +60,32 @@ from glassgate.reference.openvpn.packets import (
     parse_body,
     parse_header,
 )
-from glassgate.reference.openvpn.profile import Mssfix, Profile, ProfileError, Remote
-from glassgate.reference.openvpn.push import Pushed, PushRefused, PushReply, read_options
+from glassgate.reference.openvpn.profile import Mssfix, Profile, ProfileError
+from glassgate.reference.openvpn.push import Pushed, PushRefused, read_options
+from glassgate.reference.openvpn.session import Ended, Session, Timers
 from glassgate.reference.openvpn.tls import TlsFailed
 from glassgate.reference.openvpn.wrapping import StaticKey, TlsCrypt, Wrapping, WrapTlsAuth, WrapTlsCryptV2
 
-# ── what a client asks for ───────────────────────────────────────────────────────────────────────────────────────────
+__all__ = [
+    "Client",
+    "ClientOutput",
+    "Configured",
+    "DropKey",
+    "Failed",
+    "InstallKey",
+    "Report",
+    "SendExit",
+    "SendPacket",
+    "SendPing",
+    "UseKey",
+    "largest_segment",
+]
+"""The client, and what it says: whoever calls it needs both."""
 
-
-@dataclass(frozen=True, slots=True)
-class SendPacket:
-    """Send one control packet, whole, before any data that is sealed later."""
-
-    packet: bytes
-    because: Rule
-
-
-@dataclass(frozen=True, slots=True)
-class SendPing:
-    """Seal and send the 16 octets of a ping under the key in use; report it with ``data_sent`` as any data."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendExit:
-    """Seal and send an exit notification of the data channel (PROTOCOL 12.2, operation 6)."""
-
-
-@dataclass(frozen=True, slots=True)
-class InstallKey:
-    """A new data key: receive with it from now on, beside the others. Packet ids start at 1."""
-
-    key_id: int
-    cipher: Cipher
-    peer_id: int | None
-    """24 bits for P_DATA_V2; None for P_DATA_V1."""
-    send_key: bytes = field(repr=False)
-    send_implicit_iv: bytes = field(repr=False)
-    receive_key: bytes = field(repr=False)
-    receive_implicit_iv: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class UseKey:
-    """Send with this installed key from now on."""
-
-    key_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class DropKey:
-    """Forget this key: its records are under an unknown key id from now on."""
-
-    key_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """What the server pushed for the tunnel. Once a session, before the first ``UseKey``."""
-
-    address: IPv4Interface
-    mtu: int
-    """The largest inner IP packet, in octets."""
-    mssfix: int | None
-    """The largest TCP maximum segment size that may pass in a SYN over IPv4, in octets; None: leave it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The session is over: close the flow, forget all keys. The client says nothing more until ``start``."""
-
-    because: Rule
-    reason: str
-    """One line for a person."""
-    retry: bool
-    """Whether to connect again (with back-off), or to end for good."""
-    next_remote: bool = False
-    """Whether the next attempt goes to the profile's next remote."""
-    delay: float = 0.0
-    """The server asks to wait at least so many seconds before the next attempt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Something worth a state note. ``detail`` holds JSON scalars and never a secret."""
-
-    because: Rule
-    detail: dict[str, object]
-
-
-ClientOutput = SendPacket | SendPing | SendExit | InstallKey | UseKey | DropKey | Configured | Failed | Report
-
-
-# ── when something is over ───────────────────────────────────────────────────────────────────────────────────────────
-
-PUSH_REQUEST_FIRST = 1.0
-PUSH_REQUEST_EVERY = 5.0
-"""forward.c check_push_request: a server that knows IV_PROTO_REQUEST_PUSH needs none."""
-PING_RESTART_BEFORE_PUSH = 120.0
-"""options.h PRE_PULL_INITIAL_PING_RESTART, over UDP only (init.c)."""
 LARGEST_MTU_OFFERED = 1600
 """IV_MTU: what a server may push as ``tun-mtu`` (options.c TUN_MTU_MAX_MIN)."""
 EXIT_PATIENCE = 1.0
 """How long an exit notification may stay unacknowledged."""
-
-
-_Number = TypeVar("_Number", int, float)
-
-
-class Ended(Exception):
-    """The session is over; raised anywhere below the doors, told as ``Failed`` by them."""
-
-    def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.reason)
-        self.failed = failed
-
-
-@dataclass(slots=True)
-class Timers:
-    """What holds for this session: the profile's, then what was pushed (seconds; 0 means never)."""
-
-    ping: float
-    ping_restart: float
-    ping_exit: float
-    inactive: float
-    inactive_octets: int
-    session_timeout: float
-    explicit_exit_notify: int
-
-    @classmethod
-    def before_push(cls, profile: Profile, proto: str) -> Timers:
-        """Until the server has pushed, no ping leaves, and silence is waited out by the hand window."""
-        default = PING_RESTART_BEFORE_PUSH if proto == "udp" else 0.0
-        return cls(0.0, default, 0.0, 0.0, 0, 0.0, profile.explicit_exit_notify)
-
-    @classmethod
-    def after_push(cls, profile: Profile, pushed: Pushed) -> Timers:
-        """A pushed timer stands above the profile's."""
-        restart, leave = profile.ping_restart or 0.0, profile.ping_exit
-        if pushed.ping_restart is not None and pushed.ping_exit is not None:
-            restart, leave = pushed.ping_restart, pushed.ping_exit
-        inactive = (profile.inactive, profile.inactive_octets)
-        if pushed.inactive is not None:
-            inactive = (pushed.inactive, pushed.inactive_octets)
-        return cls(
-            ping=_first(pushed.ping, profile.ping),
-            ping_restart=restart,
-            ping_exit=leave,
-            inactive=inactive[0],
-            inactive_octets=inactive[1],
-            session_timeout=_first(pushed.session_timeout, profile.session_timeout),
-            explicit_exit_notify=_first(pushed.explicit_exit_notify, profile.explicit_exit_notify),
-        )
-
-
-@dataclass(slots=True)
-class Session:
-    """One connection's state. What outlives a connection is the client's."""
-
-    session_id: bytes
-    remote: Remote
-    wrapping: Wrapping
-    timers: Timers
-    last_received: float
-    last_sent: float
-    current: Negotiation = field(init=False)
-    """The newest key."""
-    previous: Negotiation | None = None
-    """The key before it: its last messages may still need an acknowledgement, its records still come."""
-    previous_ends: float = 0.0
-    peer_session_id: bytes = b""
-    dynamic_wrapping: Wrapping | None = None
-    push_reply: PushReply = field(default_factory=PushReply)
-    pushed: Pushed | None = None
-    configured: float | None = None
-    """When the tunnel came up."""
-    next_push_request: float = 0.0
-    push_ends: float = 0.0
-    moved_octets: int = 0
-    """Inner octets since ``inactive_since``, both ways."""
-    inactive_since: float = 0.0
-    key_octets: int = 0
-    key_packets: int = 0
-    leaving: float | None = None
-    """When to wait no longer for the acknowledgement of our exit."""
-
-    @property
-    def keys(self) -> list[Negotiation]:
-        """The keys whose control channels are alive, oldest first."""
-        return [self.current] if self.previous is None else [self.previous, self.current]
-
-    @property
-    def speaker(self) -> Negotiation:
-        """The newest key that control strings can be said under."""
-        if self.previous is not None and self.current.state not in NEGOTIATED:
-            return self.previous
-        return self.current
-
-    def moved(self, now: float, octets: int) -> None:
-        """Count inner octets for ``inactive`` and for the limits of a key."""
-        self.key_packets += 1
-        self.key_octets += octets
-        self.moved_octets += octets
-        if octets and self.moved_octets >= self.timers.inactive_octets:
-            self.inactive_since, self.moved_octets = now, 0
 
 
 class Client:
@@ -342,7 +175,7 @@ class Client:
         notes: list[ClientOutput] = []
         if session.configured is not None and session.remote.proto == "udp":
             notes += [SendExit()] * min(1, session.timers.explicit_exit_notify)
-        return [*notes, *self._end(_LEFT)]
+        return [*notes, *self._end(LEFT)]
 
     def renegotiate(self, now: float) -> list[ClientOutput]:
         """Begin a new key now: the data plane calls this when packet ids of the key in use pass 0xFF000000."""
@@ -647,52 +480,9 @@ class Client:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _appointments(self, session: Session) -> Iterator[tuple[float, Act]]:
-        """What is due when, computed from what is."""
-        for key in session.keys:
-            if key.deadline is not None:
-                yield key.deadline, _nothing  # packets leave at the end of every tick
-        if session.current.state not in NEGOTIATED:
-            yield session.current.must_finish, _negotiation_too_slow
-        elif session.pushed is None:
-            yield session.next_push_request, _request_push
-            yield session.push_ends, _push_too_slow
-        if session.previous is not None:
-            yield session.previous_ends, self._retire
-        if session.leaving is not None:
-            yield 0.0 if session.speaker.everything_acknowledged else session.leaving, _leave
-        yield from self._tunnel_appointments(session)
-
-    def _tunnel_appointments(self, session: Session) -> Iterator[tuple[float, Act]]:
-        """The timers of a tunnel that is up, and ``ping-restart``, which may run before."""
-        timers = session.timers
-        if timers.ping_restart:
-            yield session.last_received + timers.ping_restart, _peer_silent
-        if session.configured is None:
-            return
-        if timers.ping:
-            yield session.last_sent + timers.ping, _send_ping
-        if timers.ping_exit:
-            yield session.last_received + timers.ping_exit, _peer_silent_for_good
-        if timers.inactive:
-            yield session.inactive_since + timers.inactive, _inactive
-        if timers.session_timeout:
-            yield session.configured + timers.session_timeout, _session_over
-        if session.current.state is State.GENERATED_KEYS:
-            yield from self._renewal(session)
-
-    def _renewal(self, session: Session) -> Iterator[tuple[float, Act]]:
-        """A key lasts for a time, and for so many octets and packets (ssl.c should_trigger_renegotiation)."""
-        profile = self._profile
-        octets_are_up = 0 < profile.renegotiate_octets <= session.key_octets
-        packets_are_up = 0 < profile.renegotiate_packets <= session.key_packets
-        if octets_are_up or packets_are_up:
-            yield session.current.established, self._renew
-        elif profile.renegotiate_seconds:
-            yield session.current.established + profile.renegotiate_seconds, self._renew
+        return appointments(session, self._profile, self._renew, self._retire)
 
 
-Act = Callable[[Session, float], Iterable[ClientOutput]]
-_LEFT = Failed(rules.S4_LEAVE, "this side leaves", retry=False)
 _AUTH_DELAY = 10.0
 """init.c socket_restart_pause: with ``auth-retry nointeract`` the stock program waits so long."""
 
@@ -706,57 +496,6 @@ _SAID: dict[str, Callable[[Client, Session, str, float], Iterable[ClientOutput]]
     "EXIT": Client._hear_exit,
 }
 """What a server may say, by how it begins."""
-
-
-def _nothing(session: Session, now: float) -> Iterable[ClientOutput]:
-    return []
-
-
-def _negotiation_too_slow(session: Session, now: float) -> Iterable[ClientOutput]:
-    key = session.current
-    reason = f"key {key.key_id} was not negotiated in time; it stopped at: {key.state.value}"
-    if not session.peer_session_id:
-        reason = "the server does not answer: wrong port, wrong static key, or not there"
-    raise Ended(Failed(rules.S2_HANDSHAKE_FAILED, reason, retry=True, next_remote=True))
-
-
-def _request_push(session: Session, now: float) -> Iterable[ClientOutput]:
-    session.current.say("PUSH_REQUEST")
-    session.next_push_request = now + PUSH_REQUEST_EVERY
-    return []
-
-
-def _push_too_slow(session: Session, now: float) -> Iterable[ClientOutput]:
-    raise Ended(Failed(rules.S2_HANDSHAKE_FAILED, "the server did not push in time", retry=True, next_remote=True))
-
-
-def _leave(session: Session, now: float) -> Iterable[ClientOutput]:
-    raise Ended(_LEFT)
-
-
-def _peer_silent(session: Session, now: float) -> Iterable[ClientOutput]:
-    told = f"nothing from the server for {session.timers.ping_restart:g} s (ping-restart)"
-    raise Ended(Failed(rules.S26_PING_RESTART, told, retry=True, next_remote=True))
-
-
-def _peer_silent_for_good(session: Session, now: float) -> Iterable[ClientOutput]:
-    told = f"nothing from the server for {session.timers.ping_exit:g} s (ping-exit)"
-    raise Ended(Failed(rules.S4_IDLE, told, retry=False))
-
-
-def _send_ping(session: Session, now: float) -> Iterable[ClientOutput]:
-    session.last_sent = now
-    return [SendPing()]
-
-
-def _inactive(session: Session, now: float) -> Iterable[ClientOutput]:
-    told = f"too little traffic for {session.timers.inactive:g} s (inactive)"
-    raise Ended(Failed(rules.S4_IDLE, told, retry=False))
-
-
-def _session_over(session: Session, now: float) -> Iterable[ClientOutput]:
-    told = f"the session has lasted {session.timers.session_timeout:g} s (session-timeout)"
-    raise Ended(Failed(rules.S4_IDLE, told, retry=False))
 
 
 def _try_later(told: str, flags: str) -> Failed:
@@ -798,10 +537,6 @@ def _packets(session: Session, now: float) -> list[ClientOutput]:
 def _next_key_id(key_id: int) -> int:
     """0 is the session's first key and never comes again: 1 follows 7 (ssl.c key_state_init)."""
     return key_id % 7 + 1
-
-
-def _first(pushed: _Number | None, own: _Number) -> _Number:
-    return own if pushed is None else pushed
 
 
 def largest_segment(fix: Mssfix, proto: str, is_v2: bool) -> int:
