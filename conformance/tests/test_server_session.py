@@ -179,6 +179,14 @@ def test_what_came_is_told_again_in_what_room_is_left() -> None:
     assert receiver.take_acknowledgements(8) == (5, 6, 1, 2, 3, 4, 0)
 
 
+def test_what_came_before_is_acknowledged_again_and_not_kept() -> None:
+    receiver = Reliability()
+    assert receiver.arrived(0, b"once") == [b"once"]
+    assert receiver.arrived(0, b"again") == []
+    assert receiver.take_acknowledgements(8) == (0,)
+    assert receiver._held == {}
+
+
 def test_no_more_than_six_are_on_their_way_and_twelve_are_held() -> None:
     sender, receiver = Reliability(), Reliability()
     for _ in range(9):
