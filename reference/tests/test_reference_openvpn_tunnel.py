@@ -141,8 +141,9 @@ def test_every_state_but_waiting_ends_in_waiting() -> None:
 def test_a_restart_gives_up_the_flow_and_makes_another() -> None:
     tunnel, client, _ = connected(*KEYS)
     assert said(tunnel.restart(5.0)) == ["CloseFlow s3-reset-lost-flow", "s3-reset-lost-flow"]
+    assert tunnel.deadline == 6.0
     assert said(tunnel.restart(5.5)) == [], "there is nothing to give up"
-    assert said(tunnel.tick(6.0)) == ["OpenFlow s2-retry"]
+    assert said(tunnel.tick(5.5)) == ["OpenFlow s2-retry"], "and nothing to wait for"
     assert said(tunnel.restart(6.5)) == ["CloseFlow s3-reset-lost-flow", "s3-reset-lost-flow"], "while it is opened"
     assert tunnel.deadline == 8.5
     assert client.heard == ["start 0"]

@@ -240,9 +240,11 @@ class OpenVpnTunnel:
             yield from self._obey(self._client.stop(now), now)
 
     def restart(self, now: float) -> Iterator[Step]:
-        """Give the flow up, whatever its state, and make another."""
+        """Give the flow up, whatever its state, and make another; one that is waited for is opened at once."""
         if not isinstance(self._state, Waiting):
             yield from self._lose(rules.S3_RESET_LOST_FLOW, now)
+        elif self._state.due is not None:
+            self._state.due = now
 
     # ── the flow ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
