@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import os
+import runpy
+import select
+import selectors
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from glassgate.contract import GatewayConfig, Port
+from glassgate.contract import GatewayConfig, Port, Transmit, rules
+from glassgate.reference import __main__ as program
 from glassgate.reference.__main__ import main
 from glassgate.reference.driver import LARGEST_BACKLOG, Driver, Flow
+from glassgate.reference.openvpn.key_exchange import Credentials
 from glassgate.reference.openvpn.profile import Profile, Remote
 
 # ── input ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,6 +87,111 @@ def test_a_name_is_looked_up_where_our_own_stack_has_no_resolver(profile_text: A
     result = CliRunner().invoke(main, [str(tmp_path / "a.ovpn"), "--internal", "lo", "--external", "lo"])
     assert result.exit_code == 2
     assert "a.ovpn:4: remote 'no.such.name.invalid' '1' 'tcp': " in result.output
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a driver would have been started with; no interface is opened."""
+    seen: dict[str, Any] = {}
+
+    class Recorded:
+        def __init__(self, config: GatewayConfig, profile: Profile, ports: Any, status: Path | None) -> None:
+            seen.update(config=config, profile=profile, ports=ports, status=status)
+
+        def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr(program, "Driver", Recorded)
+    monkeypatch.setattr(program, "PacketSocket", lambda interface: interface)
+    return seen
+
+
+def test_good_input_becomes_a_configuration(
+    profile_text: Any, tmp_path: Path, started: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "glassgate.reference")
+    (tmp_path / "a.ovpn").write_text(profile_text("remote 127.0.0.1 1 tcp", "auth-user-pass", "up script.sh"))
+    (tmp_path / "who").write_text("alice\nhunter2\n")
+    arguments = [str(tmp_path / "a.ovpn"), "--internal", "lo", "--credentials", str(tmp_path / "who")]
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.output) == (0, "")
+    assert started["ports"] == {Port.INTERNAL: "lo"}
+    assert started["config"].external.kind == "os"
+    assert started["profile"].credentials == Credentials("alice", "hunter2")
+    assert "a.ovpn:6: up: ignored: scripts are not run" in caplog.text
+
+
+def test_the_own_stack_has_an_interface_and_names_are_looked_up(
+    profile_text: Any, tmp_path: Path, started: dict[str, Any]
+) -> None:
+    (tmp_path / "a.ovpn").write_text(profile_text("remote localhost 1 tcp"))
+    arguments = [str(tmp_path / "a.ovpn"), "--internal", "lo", "--external", "lo"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert started["ports"] == {Port.INTERNAL: "lo", Port.EXTERNAL: "lo"}
+    assert 'remote "127.0.0.1" "1" "tcp"' in started["config"].tunnel.ovpn
+
+
+def test_a_certificate_that_has_expired_is_warned_of(
+    profile_text: Any,
+    tmp_path: Path,
+    started: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    authority: Any,
+    client_identity: Any,
+) -> None:
+    old = authority.issue("client", ends=datetime.now(UTC) - timedelta(hours=1))
+    text = profile_text("remote 127.0.0.1 1 tcp").replace(client_identity.pem, old.pem)
+    (tmp_path / "a.ovpn").write_text(text.replace(client_identity.key_pem, old.key_pem))
+    assert CliRunner().invoke(main, [str(tmp_path / "a.ovpn"), "--internal", "lo"]).exit_code == 0
+    assert "this client's certificate has expired" in caplog.text
+
+
+def test_a_person_is_asked_where_there_is_one(
+    profile_text: Any, tmp_path: Path, started: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.ovpn").write_text(profile_text("remote 127.0.0.1 1 tcp", "auth-user-pass"))
+    answers = iter(["alice", "hunter2"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(program.click, "prompt", lambda text, hide_input=False: next(answers))
+    profile, text = program.read_profile(tmp_path / "a.ovpn", None, str)
+    assert profile.credentials == Credentials("alice", "hunter2")
+    assert "<auth-user-pass>\nalice\nhunter2\n</auth-user-pass>" in text
+
+
+def test_credentials_are_two_lines(profile_text: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.ovpn").write_text(profile_text("remote 127.0.0.1 1 tcp"))
+    (tmp_path / "who").write_text("alice\n")
+    arguments = [str(tmp_path / "a.ovpn"), "--internal", "lo", "--credentials", str(tmp_path / "who")]
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.output) == (2, f"Error: {tmp_path}/who: needs two lines: user name and password\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (PermissionError(1, "Operation not permitted"), "root is needed to read Ethernet frames (or CAP_NET_RAW)"),
+        (OSError(100, "Network is down"), "Network is down"),
+    ],
+)
+def test_an_interface_that_cannot_be_opened(
+    error: OSError, expected: str, profile_text: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(interface: str) -> None:
+        raise error
+
+    (tmp_path / "a.ovpn").write_text(profile_text("remote 127.0.0.1 1 tcp"))
+    monkeypatch.setattr(program, "PacketSocket", refuse)
+    result = CliRunner().invoke(main, [str(tmp_path / "a.ovpn"), "--internal", "lo"])
+    assert (result.exit_code, result.output) == (2, f"Error: --internal lo: {expected}\n")
+
+
+def test_the_package_is_a_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["glassgate.reference", "--help"])
+    monkeypatch.delitem(sys.modules, "glassgate.reference.__main__")  # it is imported by this file already
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("glassgate.reference", run_name="__main__")
+    assert ended.value.code == 0
+    assert "--internal IFACE" in capsys.readouterr().out
 
 
 # ── a server on loopback, and an interface of the test's own ─────────────────────────────────────────────────────────
@@ -414,6 +526,32 @@ def test_datagrams_stay_whole_and_a_refusal_is_no_loss() -> None:
     flow.close()
 
 
+def test_an_error_that_a_datagram_left_behind_is_heard_once() -> None:
+    flow, far = connected("udp")
+    far.close()
+    flow.add(b"into nothing")
+    flow.flush()
+    select.select([flow.socket], [], [], 5)
+    assert flow.receive() is None
+    flow.reset()
+    assert flow.socket.fileno() == -1
+
+
+def test_a_stream_that_was_refused_is_lost() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    flow = Flow.open(Remote("127.0.0.1", port, "tcp"), 9.0)
+    select.select([flow.socket], [], [], 5)
+    with pytest.raises(ConnectionRefusedError):
+        flow.receive()
+    flow.close()
+
+
+def test_an_address_that_nothing_leads_to_is_told_at_once() -> None:
+    with pytest.raises(OSError, match=r"Permission denied|unreachable"):
+        Flow.open(Remote("255.255.255.255", 9, "udp"), 9.0)
+
+
 def test_a_stream_that_ended_is_lost() -> None:
     flow, far = connected("tcp")
     assert flow.receive() is None
@@ -439,3 +577,115 @@ def test_while_the_flow_is_full_only_what_would_be_sealed_is_dropped(make_driver
     assert interface.wire.recv(2000)[12:14] == b"\x08\x00"
     flow.close()
     far.close()
+
+
+# ── one turn of the loop ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Lost:
+    """An octet stream that is over whatever is asked of it."""
+
+    connected = has_backlog = is_stream = True
+    is_full = False
+
+    def __init__(self, flow: Flow) -> None:
+        self.remote, self.socket, self.gives_up = flow.remote, flow.socket, flow.gives_up
+
+    def flush(self) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def reset(self) -> None:
+        self.socket.close()
+
+
+def test_a_connection_that_breaks_while_something_is_sent_is_lost(
+    make_driver: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver, _ = make_driver("remote 127.0.0.1 1 tcp")
+    flow, far = connected("tcp")
+    driver._flow = Lost(flow)
+    driver._flush()
+    assert driver._flow is None
+    assert "connection: Broken pipe" in caplog.text
+    far.close()
+
+
+def test_a_server_without_address_is_tried_again_later(make_driver: Any, caplog: pytest.LogCaptureFixture) -> None:
+    driver, _ = make_driver("remote no.such.name.invalid 1 tcp")
+    after(lambda: "connection: " in caplog.text, terminate)
+    assert driver.run() == 0
+    assert driver._gateway.deadline is not None
+
+
+def test_room_and_silence_are_no_news(make_driver: Any) -> None:
+    driver, _ = make_driver("remote 127.0.0.1 1 tcp")
+    flow, far = connected("tcp")
+    flow.add(b"\0\1x")
+    driver._flow = flow
+    driver._flow_is_ready(flow, selectors.EVENT_READ | selectors.EVENT_WRITE)
+    assert far.recv(10) == b"\0\1x"
+    assert driver._flow is flow
+    driver._close()
+    assert far.recv(10) == b"", "closed in order"
+    far.close()
+
+
+def test_what_happened_to_a_flow_that_is_gone_is_passed_over(make_driver: Any) -> None:
+    driver, _ = make_driver("remote 127.0.0.1 1 tcp")
+    stale, wake_up = socket.socketpair()
+    driver._selector.register(stale, selectors.EVENT_WRITE)
+    driver._turn(wake_up)
+    driver._end_flow()
+    driver._obey([Transmit(Port.FLOW, b"for nobody", rules.S24_SEAL)])
+    assert driver._flow is None
+    for end in (stale, wake_up):
+        end.close()
+
+
+def test_a_connection_and_a_farewell_have_their_time(make_driver: Any, caplog: pytest.LogCaptureFixture) -> None:
+    driver, _ = make_driver("remote 127.0.0.1 1 tcp", "server-poll-timeout 7")
+    driver._flow, far = connected("tcp")
+    driver._flow.connected = False
+    driver._time()
+    assert driver._flow is None
+    assert "connection: no connection after 7 s" in caplog.text
+    driver._leave_by = 1.0
+    driver._time()
+    assert driver._failure == ""
+    far.close()
+
+
+def test_one_turn_takes_so_many_frames(make_driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glassgate.reference.driver.FRAMES_A_TURN", 2)
+    driver, interface = make_driver("remote 127.0.0.1 1 tcp")
+    for _ in range(3):
+        interface.wire.send(ARP_REQUEST)
+    driver._frames(Port.INTERNAL)
+    assert len(interface.receive()) == 1, "one is left for the next turn"
+
+
+def test_an_interface_that_is_down_is_told(make_driver: Any, caplog: pytest.LogCaptureFixture) -> None:
+    driver, interface = make_driver("remote 127.0.0.1 1 tcp")
+
+    def fail() -> None:
+        raise OSError(100, "Network is down")
+
+    interface.receive = fail
+    driver._frames(Port.INTERNAL)
+    assert "test: Network is down" in caplog.text
+
+
+def test_a_frame_that_cannot_leave_is_counted(make_driver: Any) -> None:
+    driver, interface = make_driver("remote 127.0.0.1 1 tcp")
+    interface.end.close()
+    driver._obey([Transmit(Port.INTERNAL, b"frame", rules.S7_REPLY)])
+    assert driver.counters["interface full or frame too long"] == 1
+
+
+def test_how_the_flow_stands_is_told_whatever_it_is(make_driver: Any, caplog: pytest.LogCaptureFixture) -> None:
+    driver, interface = make_driver("remote 127.0.0.1 1 tcp")
+    driver.tell()
+    driver._ports = {Port.INTERNAL: interface, Port.EXTERNAL: interface}
+    driver.tell()
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["flow: none", "flow: by the gateway's own stack over test"]

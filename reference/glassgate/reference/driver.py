@@ -469,8 +469,8 @@ class Driver:
                     self._open_flow()
                 case CloseFlow():
                     self._end_flow()
-                case Note():
-                    self._note(effect)
+                case note:
+                    self._note(note)
 
     def _note(self, note: Note) -> None:
         """Log a change of state, count what became of packets, and see when it is over."""
