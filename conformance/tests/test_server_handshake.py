@@ -175,6 +175,35 @@ def test_the_far_end_asks_for_new_keys_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize("gateway", ["reference", "optimized"])
+def test_a_new_key_is_used_once_the_client_surely_has_it() -> None:
+    settings, introduction = introduce(SeededEntropy(b"keys"))
+    endpoint = Endpoint(replace(settings, ping=0), SeededEntropy(b"far end"))
+    first_octets: list[int] = []
+
+    def watch(output: Output) -> None:
+        if isinstance(output, Installed) and output.session.key_id == 1:  # the client has not heard of it yet
+            (sent,) = endpoint.send(b"inner", 0.0)
+            assert isinstance(sent, Send)
+            first_octets.append(sent.packet[2])
+
+    config = GatewayConfig.from_json(
+        {
+            "external": {"kind": "os"},
+            "tunnel": {"ovpn": client_configuration(settings, introduction, "1.2.3.4", 1194)},
+        }
+    )
+    far = NegotiatedFar(endpoint, watch)
+    network = Network(discovery.find("reference")(config, SeededEntropy(b"")), config, lambda moment: None, far)
+    network.start()
+    network.run(until=3.0)
+    assert first_octets == []
+    network.arrive_in_stream(3.0, far.renegotiate(3.0), "the far end")
+    network.run(until=4.0)
+    (sent,) = endpoint.send(b"inner", 4.0)
+    assert isinstance(sent, Send)
+    assert (first_octets, sent.packet[2]) == ([0x48], 0x49)  # P_DATA_V2 under key 0, then under key 1
+
+
 def test_a_small_mtu_does_not_shorten_control_packets(gateway: str) -> None:
     """OpenVPN's buffers hold 1600 octets and more, whatever the MTU (init.c frame_finalize_options)."""
     story = Story(gateway, mtu=576)
