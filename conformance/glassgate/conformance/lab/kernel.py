@@ -15,7 +15,6 @@ route for. Their own MTU is larger than any vector's; that of the interface coun
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -23,14 +22,13 @@ from collections.abc import Collection, Mapping, Sequence
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.echo import EchoServices
 from glassgate.conformance.lab.errors import LabError
-from glassgate.conformance.lab.namespaces import PacketSocket, write_settings
+from glassgate.conformance.lab.namespaces import PacketSocket, without_offloads, write_settings
 from glassgate.conformance.lab.network import READY_SECONDS, SERVER_READY, Lab
 from glassgate.conformance.lab.pki import Authority, Credential
 from glassgate.conformance.lab.topology import (
     EXTERNAL_ADDRESS,
     EXTERNAL_INTERFACE,
     INTERNAL_INTERFACE,
-    OFFLOADS,
     ROUTER_ADDRESS,
     SERVER_ADDRESS,
 )
@@ -42,6 +40,8 @@ JUDGE, SERVER, CLIENT = "judge", "server", "client"
 DEVICE = "tun0"
 LARGEST_TUNNEL_MTU = 9000
 MILLISECONDS = 1000
+IF_KNOWN = {"ipv4/tcp_rto_min_us": "1000000"}
+"""Settings of newer kernels: the retransmission timeout is at least 1 s (RFC 6298 2.4), by itself Linux takes 200 ms."""
 DEFAULT_LIMITS = Limits()
 LIMITS: Mapping[str, str] = {
     "arp_neighbours": "Linux has one ARP table for all namespaces, and its size cannot be set in one of them",
@@ -67,7 +67,14 @@ def settings(config: GatewayConfig) -> dict[str, str]:
         "arp_ignore": "1",  # S7: else Linux answers for its other addresses, too
         "arp_notify": "1",  # an announcement when the interface comes up
     }
-    inside_ = {"conf": {"rp_filter": "1"}, "neigh": {"locktime": "-1", "retrans_time_ms": str(MILLISECONDS)}}
+    inside_ = {
+        "conf": {"rp_filter": "1"},
+        "neigh": {
+            "locktime": "-1",  # an update a moment after the last one counts, too
+            "retrans_time_ms": str(MILLISECONDS),
+            "delay_first_probe_time": "600",  # no vector knows that Linux asks again 5 s after it used an entry
+        },
+    }
     made = {"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1", "ipv4/ip_forward": "1"}
     made |= {f"ipv4/conf/{scope}/{name}": value for scope in ("all", "default") for name, value in every.items()}
     made |= {
@@ -97,7 +104,8 @@ class KernelGateway:
     def __init__(self) -> None:
         self._lab = Lab.create(GatewayKind.OPENVPN, owned=True)
         self._number = 0
-        self._namespace: str | None = None
+        self._holder = self.namespace(CLIENT)
+        """The namespace in which the client's tun interface is now."""
         self._internal: PacketSocket | None = None
         self._tunnel: PacketSocket | None = None
         self._echo: EchoServices | None = None
@@ -137,23 +145,23 @@ class KernelGateway:
         """
         self._forget()
         self._number += 1
-        name = self.namespace(f"gateway{self._number}")
-        outlet = f"judge{self._number}"
-        client = self.namespace(CLIENT)
-        judge = self.namespace(JUDGE)
+        name, before = self.namespace(f"gateway{self._number}"), self._holder
+        outlet, judge = f"judge{self._number}", self.namespace(JUDGE)
         programs.demand(["ip", "-batch", "-"], given=(
             f"netns add {name}\n"
             f"link add {INTERNAL_INTERFACE} netns {name} address {config.internal.mac} mtu {config.internal.mtu}"
             f" type veth peer name {outlet} netns {judge} mtu 65535\n"
         ))  # fmt: skip
-        self._namespace = name
-        programs.demand(["ip", "-n", client, "link", "set", DEVICE, "netns", name])
-        self._without_offloads(name)
-        write_settings(name, settings(config))
+        programs.demand(["ip", "-n", before, "link", "set", DEVICE, "netns", name])
+        self._holder = name
+        without_offloads(name, INTERNAL_INTERFACE)
+        write_settings(name, settings(config), IF_KNOWN)
         programs.demand(["ip", "-n", judge, "link", "set", outlet, "up"])
         self._internal = PacketSocket(judge, outlet)
         programs.demand(["ip", "-n", name, "-batch", "-"], given=_addresses(config))
         self._echo = self._services(name, config)
+        if before != self.namespace(CLIENT):
+            programs.demand(["ip", "netns", "delete", before])
 
     @property
     def internal(self) -> PacketSocket:
@@ -189,8 +197,9 @@ class KernelGateway:
 
     def close(self) -> list[str]:
         """Take everything down; what could not be done, a line each."""
-        with contextlib.suppress(LabError):
-            self._forget()
+        self._forget()
+        if self._tunnel is not None:
+            self._tunnel.close()
         return self._lab.down()
 
     def _forget(self) -> None:
@@ -200,11 +209,6 @@ class KernelGateway:
         if self._internal is not None:
             self._internal.close()
             self._internal = None
-        if self._namespace is not None:
-            namespace, self._namespace = self._namespace, None
-            client = self.namespace(CLIENT)
-            programs.demand(["ip", "-n", namespace, "link", "set", DEVICE, "netns", client])
-            programs.demand(["ip", "netns", "delete", namespace])
 
     def _cable(self) -> str:
         server, client = (self.namespace(host) for host in (SERVER, CLIENT))
@@ -212,10 +216,6 @@ class KernelGateway:
 
     def _ip(self, host: str, batch: str) -> None:
         programs.demand(["ip", "-n", self.namespace(host), "-batch", "-"], given=batch)
-
-    def _without_offloads(self, namespace: str) -> None:
-        words = [word for name in OFFLOADS for word in (name, "off")]
-        programs.demand(["ip", "netns", "exec", namespace, "ethtool", "-K", INTERNAL_INTERFACE, *words])
 
     def _services(self, namespace: str, config: GatewayConfig) -> EchoServices:
         session = config.tunnel.session

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +15,14 @@ from pathlib import Path
 from glassgate.conformance.lab.errors import LabError
 
 NAMESPACES = Path("/run/netns")
+SETTINGS = "/proc/sys/net"
 CLONE_NEWNET = 0x40000000  # setns(2)
 ETH_P_ALL = 0x0003  # packet(7), linux/if_ether.h
 SOL_PACKET = 263
 PACKET_QDISC_BYPASS = 20
 PACKET_IGNORE_OUTGOING = 23
+SIOCETHTOOL = 0x8946  # linux/sockios.h
+ETHTOOL_OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)  # linux/ethtool.h: STXCSUM, STSO, SGSO, SGRO
 RECEIVE_OCTETS = 4 * 1024 * 1024
 LARGEST_READ = 65535 + 18
 
@@ -50,18 +56,35 @@ def _enter(descriptor: int, name: str) -> None:
         raise LabError(f"namespace {name} cannot be entered: {os.strerror(ctypes.get_errno())}")
 
 
-def write_settings(namespace: str, settings: Mapping[str, str]) -> None:
+def write_settings(namespace: str, settings: Mapping[str, str], if_known: Mapping[str, str] | None = None) -> None:
     """Write the kernel's settings of a namespace, by their path under /proc/sys/net.
 
     Raises:
-        LabError: this kernel does not have one of them, or refuses its value.
+        LabError: this kernel does not have one of ``settings``, or refuses a value.
     """
     with inside(namespace):
-        for path, value in settings.items():
+        known = {path: value for path, value in (if_known or {}).items() if Path(SETTINGS, path).exists()}
+        for path, value in {**settings, **known}.items():
             try:
-                Path("/proc/sys/net", path).write_text(value, encoding="ascii")
+                Path(SETTINGS, path).write_text(value, encoding="ascii")
             except OSError as error:
-                raise LabError(f"/proc/sys/net/{path} = {value}: {error.strerror}") from None
+                raise LabError(f"{SETTINGS}/{path} = {value}: {error.strerror}") from None
+
+
+def without_offloads(namespace: str, interface: str) -> None:
+    """Let an interface send what a wire would carry: checksums computed, segments of its own MTU. (ethtool -K)
+
+    Raises:
+        LabError: the interface cannot do without.
+    """
+    with inside(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for command in ETHTOOL_OFFLOADS:
+            value = array.array("I", [command, 0])
+            request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
+            try:
+                fcntl.ioctl(any_socket, SIOCETHTOOL, request)
+            except OSError as error:
+                raise LabError(f"interface {interface}: offloads stay on: {error.strerror}") from None
 
 
 class PacketSocket:
