@@ -174,7 +174,6 @@ def test_the_far_end_asks_for_new_keys_and_nothing_is_lost(
     assert story.drops() == []
 
 
-@pytest.mark.parametrize("gateway", ["reference", "optimized"])
 def test_a_new_key_is_used_once_the_client_surely_has_it() -> None:
     settings, introduction = introduce(SeededEntropy(b"keys"))
     endpoint = Endpoint(replace(settings, ping=0), SeededEntropy(b"far end"))
@@ -204,6 +203,7 @@ def test_a_new_key_is_used_once_the_client_surely_has_it() -> None:
     assert (first_octets, sent.packet[2]) == ([0x48], 0x49)  # P_DATA_V2 under key 0, then under key 1
 
 
+@pytest.mark.parametrize("gateway", ["reference", "optimized"])
 def test_a_small_mtu_does_not_shorten_control_packets(gateway: str) -> None:
     """OpenVPN's buffers hold 1600 octets and more, whatever the MTU (init.c frame_finalize_options)."""
     story = Story(gateway, mtu=576)
