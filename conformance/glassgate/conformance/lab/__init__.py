@@ -29,5 +29,11 @@ dissection.py what tshark makes of the captures
 whole.py      all of it, part by part
 report.py     the table
 signals.py    Ctrl-C, SIGTERM and the clock as an exception
+namespaces.py sockets and settings in a namespace, without a program in it
+echo.py       the echo services that a kernel does not bring along
+kernel.py     what ``glassgate check --wire`` puts around the kernel as a gateway,
+program.py    around our own program,
+foreign.py    and around anybody's gateway
+forkserver.py our own program started again and again
 commands.py   glassgate lab run, matrix, faults, far-end, all, up, shell, status, down
 """

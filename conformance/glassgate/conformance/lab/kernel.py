@@ -41,7 +41,7 @@ DEVICE = "tun0"
 LARGEST_TUNNEL_MTU = 9000
 MILLISECONDS = 1000
 IF_KNOWN = {"ipv4/tcp_rto_min_us": "1000000"}
-"""Settings of newer kernels: the retransmission timeout is at least 1 s (RFC 6298 2.4), by itself Linux takes 200 ms."""
+"""Settings of newer kernels: the retransmission timeout is at least 1 s (RFC 6298 2.4), not 200 ms."""
 DEFAULT_LIMITS = Limits()
 LIMITS: Mapping[str, str] = {
     "arp_neighbours": "Linux has one ARP table for all namespaces, and its size cannot be set in one of them",
