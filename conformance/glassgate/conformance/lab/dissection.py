@@ -18,6 +18,12 @@ TSHARK_SECONDS = 180
 CHECKSUMS = ("ip", "icmp", "tcp", "udp")
 BAD = "0"  # tshark's word for a checksum that is wrong
 MALFORMED = "_ws.malformed"
+UNDISPUTED = "!_ws.malformed.reassembly && !(tcp.checksum == 0xffff && tcp.checksum_calculated == 0)"
+"""All but what tshark alone objects to.
+
+What TCP sent again and cut otherwise is a "reassembly error" to it. And of the two zeros of one's complement it takes
+one only, where Linux writes the other: for any receiver either adds up (RFC 1071).
+"""
 DEMANDED = {
     INTERNAL_INTERFACE: ("arp", "icmp", "udp", "tcp", "http"),
     EXTERNAL_INTERFACE: ("arp", "tcp", "openvpn"),
@@ -64,9 +70,7 @@ def dissect(capture: Path) -> Dissection:
         LabError: it cannot.
     """
     fields = ["frame.number", "frame.protocols", *(f"{name}.checksum.status" for name in CHECKSUMS)]
-    # What TCP sent again and cut otherwise is a "reassembly error" to tshark, and nothing malformed.
-    filtered = ["-Y", "!_ws.malformed.reassembly"]
-    return read(_tshark(capture, *filtered, "-T", "fields", *(word for field in fields for word in ("-e", field))))
+    return read(_tshark(capture, "-Y", UNDISPUTED, "-T", "fields", *(word for field in fields for word in ("-e", field))))
 
 
 def _tshark(capture: Path, *arguments: str) -> str:
