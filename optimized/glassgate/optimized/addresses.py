@@ -139,27 +139,27 @@ class Addresses:
 
     def source_inside_refused(self, address: int) -> Rule | None:
         """Why a packet from inside with this source is dropped (S16)."""
-        if self.martian(address) is not None:
-            return rules.S16_MARTIAN
-        if self.is_own(address):
-            return rules.S16_OWN
-        if self.is_network_or_broadcast(address):
-            return rules.S16_NETWORK
+        refused = self._source_refused(address)
         # s16-configured: further prefixes count as inside
-        if address not in self._prefix and not self._in_sources(address):
+        if refused is None and address not in self._prefix and not self._in_sources(address):
             return rules.S16_FOREIGN
-        return None
+        return refused
 
     def source_tunnel_refused(self, address: int) -> Rule | None:
         """Why a packet out of the tunnel with this source is dropped (S16, S29)."""
+        refused = self._source_refused(address)
+        if refused is None and self.is_internal_network(address):
+            return rules.S29_SOURCE_INSIDE
+        return refused
+
+    def _source_refused(self, address: int) -> Rule | None:
+        """Why no packet may have this source, from whichever side it comes (S16)."""
         if self.martian(address) is not None:
             return rules.S16_MARTIAN
         if self.is_own(address):
             return rules.S16_OWN
         if self.is_network_or_broadcast(address):
             return rules.S16_NETWORK
-        if self.is_internal_network(address):
-            return rules.S29_SOURCE_INSIDE
         return None
 
     def destination_inside_refused(self, address: int) -> Rule | None:
