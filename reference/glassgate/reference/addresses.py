@@ -6,7 +6,7 @@ Standards: RFC 1812 5.3.7 and 4.2.2.11 (what is no host), RFC 3927 7 (link-local
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 UNSPECIFIED = IPv4Address("0.0.0.0")
@@ -49,11 +49,11 @@ class Attached:
 
     interface: IPv4Interface
     further: tuple[IPv4Network, ...] = ()
+    own: IPv4Address = field(init=False)
+    """The gateway's address on this network: every packet asks, and ``interface.ip`` makes a new one each time."""
 
-    @property
-    def own(self) -> IPv4Address:
-        """The gateway's address on this network."""
-        return self.interface.ip
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own", self.interface.ip)
 
     def is_further(self, address: IPv4Address) -> bool:
         """Whether ``address`` lies in one of the further prefixes, and not in the network itself."""

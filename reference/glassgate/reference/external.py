@@ -59,6 +59,7 @@ class External:
 
     def __init__(self, config: ExternalStack, limits: Limits, entropy: Entropy, has_notes: bool) -> None:
         self._config = config
+        self._address = config.address.ip
         self._entropy = entropy
         self._has_notes = has_notes
         self._secret = entropy(SECRET_LENGTH)
@@ -76,7 +77,7 @@ class External:
 
     def open(self, server: Server, now: float) -> Iterator[Step]:
         """Begin a new flow to the server (S2)."""
-        local, remote = Endpoint(self._config.address.ip, self._draw_port()), Endpoint(server.address, server.port)
+        local, remote = Endpoint(self._address, self._draw_port()), Endpoint(server.address, server.port)
         flow: Flow
         if server.proto == "tcp":
             iss = initial_sequence_number(self._secret, local, remote, now)
@@ -143,7 +144,7 @@ class External:
 
     def _packet(self, packet: Packet, now: float) -> Iterator[Step]:
         """An IPv4 packet: of our own flow, an error about it, or nothing for us (S25)."""
-        if packet.destination != self._config.address.ip:
+        if packet.destination != self._address:
             yield _silence(packet)
         elif not packet.is_fragment:
             yield from self._whole(packet, now)
@@ -203,7 +204,7 @@ class External:
         """Send a packet to the server: by way of the router, unless the server is a neighbour (RFC 1122 3.3.1.1)."""
         self._identification = (self._identification + 1) & 0xFFFF
         packet = Packet(
-            self._config.address.ip,
+            self._address,
             flow.remote.address,
             flow.protocol,
             payload.octets,

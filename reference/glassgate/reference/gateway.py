@@ -61,6 +61,8 @@ class Side(StrEnum):
 
 
 Step = Effect | Rule
+FLOW_EFFECTS = (OpenFlow, CloseFlow, Transmit)
+"""What the tunnel wants of its transport."""
 
 
 class ReferenceGateway:
@@ -201,7 +203,7 @@ class ReferenceGateway:
         for step in steps:
             if isinstance(step, InnerPacket):
                 yield from self._packet_from_tunnel(step.octets, now)
-            elif self._external is not None and isinstance(step, OpenFlow | CloseFlow | Transmit):
+            elif self._external is not None and isinstance(step, FLOW_EFFECTS):
                 yield step.because
                 yield from self._outside(self._on_our_own_stack(self._external, step, now), now)
             else:

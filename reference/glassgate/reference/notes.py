@@ -70,8 +70,11 @@ def _scalars(detail: dict[str, Value]) -> dict[str, object]:
     return {name: _scalar(value) for name, value in detail.items()}
 
 
+_WRITTEN_OUT = (MacAddress, IPv4Address, IPv4Interface)
+
+
 def _scalar(value: Value) -> object:
-    if isinstance(value, MacAddress | IPv4Address | IPv4Interface):
+    if isinstance(value, _WRITTEN_OUT):
         return str(value)
     if isinstance(value, bytes):
         return value.hex()

@@ -70,7 +70,9 @@ def dissect(capture: Path) -> Dissection:
         LabError: it cannot.
     """
     fields = ["frame.number", "frame.protocols", *(f"{name}.checksum.status" for name in CHECKSUMS)]
-    return read(_tshark(capture, "-Y", UNDISPUTED, "-T", "fields", *(word for field in fields for word in ("-e", field))))
+    return read(
+        _tshark(capture, "-Y", UNDISPUTED, "-T", "fields", *(word for field in fields for word in ("-e", field)))
+    )
 
 
 def _tshark(capture: Path, *arguments: str) -> str:
