@@ -52,6 +52,9 @@ def profile_text(authority: Any, client_identity: Any) -> Callable[..., str]:
         (["remote 127.0.0.1 1 tcp"], ["--internal", "none9"], "--internal none9: No such device"),
         (["remote 127.0.0.1 1 tcp"], ["--external", "none9"], "--external none9: No such device"),
         (["remote 127.0.0.1 1 tcp"], ["--credentials", "none"], "none: No such file or directory"),
+        (["remote 127.0.0.1 1 tcp"], ["--nothing"], "No such option '--nothing'"),
+        (["remote 127.0.0.1 1 tcp"], ["-q", "-v"], "--verbose and --quiet: only one of them can be had"),
+        (["remote 127.0.0.1 1 tcp"], ["--status", "/none/x"], "--status /none/x: its folder does not exist"),
         (["remote 127.0.0.1 1 tcp", "auth-user-pass"], [], "a.ovpn:5: auth-user-pass: names no file"),
     ],
 )

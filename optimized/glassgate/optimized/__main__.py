@@ -7,10 +7,12 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from glassgate.contract import ConfigError, ExternalStack, GatewayConfig, Internal
+from glassgate.contract.configuration import LARGEST_MTU
 from glassgate.optimized.driver import Driver
 from glassgate.optimized.gateway import BatchGateway
 from glassgate.optimized.packet_socket import PacketSocket
@@ -19,7 +21,19 @@ from glassgate.reference.openvpn.profile import Profile, ProfileError, inlined
 log = logging.getLogger("glassgate.optimized")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+class OneLine(click.Command):
+    """Tells what is wrong with its arguments in one line, without the usage before it."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Read the arguments."""
+        try:
+            return super().make_context(*arguments, **more)
+        except click.UsageError as error:
+            error.ctx = None
+            raise
+
+
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--internal", metavar="IFACE", required=True, help="The interface of the internal network.")
 @click.option(
@@ -57,6 +71,8 @@ def main(
     log. The log goes to standard error. The exit status is 0 if it was to end, 1 if the server ended it for good,
     2 if the input cannot be used.
     """
+    if verbose and quiet:
+        sys.exit(_refuse("--verbose and --quiet: only one of them can be had"))
     _set_up_log(verbose, quiet)
     try:
         outside = _outside(external, external_address, external_mac, external_gateway)
@@ -118,7 +134,7 @@ def _mtu(option: str, interface: str) -> int:
     path = Path("/sys/class/net") / interface / "mtu"
     if "/" in interface or not path.exists():
         raise ConfigError(f"{option} {interface}", "there is no such interface")
-    return int(path.read_text())
+    return min(int(path.read_text()), LARGEST_MTU)  # the loopback has one octet more than IP can say
 
 
 def _profile_text(path: Path, credentials: Path | None) -> str:

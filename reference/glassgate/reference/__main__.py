@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,7 +32,19 @@ class Unusable(click.ClickException):
     exit_code = UNUSABLE
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+class OneLine(click.Command):
+    """Tells what is wrong with its arguments in one line, without the usage before it."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Read the arguments."""
+        try:
+            return super().make_context(*arguments, **more)
+        except click.UsageError as error:
+            error.ctx = None
+            raise
+
+
+@click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--internal", required=True, metavar="IFACE", help="The interface of the internal network.")
 @click.option(
@@ -65,6 +78,10 @@ def main(
     log, and how things stand into the file of --status. The log goes to standard error. The exit status is 0 if it was
     to end, 1 if the server ended it for good, 2 if the input cannot be used.
     """
+    if verbose and quiet:
+        raise Unusable("--verbose and --quiet: only one of them can be had")
+    if status is not None and not status.absolute().parent.is_dir():
+        raise Unusable(f"--status {status}: its folder does not exist")
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     interfaces = {Port.INTERNAL: str(options["internal"])}
