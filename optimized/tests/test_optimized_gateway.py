@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from glassgate.contract import Port, SeededEntropy, Transmit
+from glassgate.contract import FlowEvent, Port, SeededEntropy, Transmit
 from glassgate.optimized import BatchGateway
 from glassgate.optimized.buffers import REGION
 
@@ -34,6 +34,18 @@ def traffic(make, world, seed=1, count=60):
             case _:
                 packet = make.udp(HOST, "9.9.9.9", 1, 2, bytes(size), ttl=dice.choice([1, 64]))
                 yield Port.INTERNAL, make.ethernet(packet, make.hardware(HOST))
+
+
+def test_what_is_due_next_is_known_after_every_event(make):
+    world = make.World()
+    batch = world.gateway.batch
+    for step, (port, octets) in enumerate(traffic(make, world)):
+        world.gateway.receive(port, octets, 5.0 + step / 10)
+        batch_parts = (batch._arp.deadline, batch._local.deadline, batch.tunnel.deadline)
+        assert batch.deadline == min(batch_parts)
+    assert world.gateway.deadline is not None
+    world.gateway.flow(FlowEvent.CLOSED, 20.0)
+    assert batch.deadline == min(batch._arp.deadline, batch._local.deadline, batch.tunnel.deadline)
 
 
 def test_inputs_may_be_read_only_views_at_odd_offsets(make):

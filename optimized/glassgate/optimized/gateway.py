@@ -13,7 +13,10 @@ Same contract as the reference's ``gateway.py``. Departures:
 1. **The batch is the unit.** What a single packet does not need (the clock, timers, the control plane's counters) is
    asked once a batch. 64 packets a batch: 2.5 µs a packet where one at a time takes 3.6. Guard:
    ``test_optimized_gateway.py``, the same packets in one batch and one by one.
-2. **The contract's doors copy what comes in**, once, into a buffer that may be written: the data belongs to the caller
+2. **What is due next is worked out once, at the end of each door**, and not each time that somebody asks: a driver asks
+   four times a wake-up, and the control plane alone takes 4.8 µs to answer: 14 µs less for a wake-up, be it for one
+   packet. Guard: the same file, after every event.
+3. **The contract's doors copy what comes in**, once, into a buffer that may be written: the data belongs to the caller
    and may be read-only. Guard: the same file, with read-only views at odd offsets, and buffers overwritten with 0xA5.
 """
 
@@ -53,6 +56,8 @@ class BatchGateway:
         self._local = Local(config, self.outgoing, output, icmp, service)
         self.forwarding = Forwarding(config, addresses, self.outgoing, self._arp, self.tunnel, icmp, self._local)
         self._datagram = bytearray(0x10000 + TAILROOM)
+        self.deadline = NEVER
+        """When ``tick`` is next due; infinity if never."""
         self.external: External | None = None
         """Our own stack outside; None if the operating system has the transport."""
         if outside is not None:
@@ -98,6 +103,7 @@ class BatchGateway:
         self.tunnel.report(now)
         if self.external is not None:
             self.external.output(now)
+        self._look_ahead()
 
     def room(self) -> memoryview:
         """Where the driver receives the stream to."""
@@ -112,7 +118,7 @@ class BatchGateway:
             return False
         self.tunnel.stream.received(count)
         is_full = self.forwarding.downstream(now)
-        self.tunnel.report(now)
+        self._finish(now)
         return is_full
 
     def receive_datagram(self, datagram: Buffer, now: float) -> None:
@@ -135,6 +141,7 @@ class BatchGateway:
         """The tunnel's transport is connected."""
         self.tick(now)
         self.tunnel.flow_opened(now)
+        self._look_ahead()
 
     def give_up_flow(self, now: float) -> None:
         """Whoever runs the gateway wants a new connection: our own is reset."""
@@ -148,6 +155,7 @@ class BatchGateway:
         if self.external is not None:
             self.external.output(now)
             self.external.close(now)
+        self._look_ahead()
 
     @property
     def has_left(self) -> bool:
@@ -158,6 +166,7 @@ class BatchGateway:
         """The tunnel's transport is gone, or could not be had."""
         self.tick(now)
         self.tunnel.flow_closed(now)
+        self._look_ahead()
 
     def tick(self, now: float) -> None:
         """Do all that is due by ``now``."""
@@ -168,11 +177,10 @@ class BatchGateway:
         self.tunnel.tick(now)
         self._finish(now)
 
-    @property
-    def deadline(self) -> float:
-        """When ``tick`` is next due; infinity if never."""
+    def _look_ahead(self) -> None:
+        """At the end of every door that may have changed it: when is something due?"""
         outside = NEVER if self.external is None else self.external.deadline
-        return min(self._arp.deadline, self._local.deadline, self.tunnel.deadline, outside)
+        self.deadline = min(self._arp.deadline, self._local.deadline, self.tunnel.deadline, outside)
 
 
 class InProcess:
