@@ -162,8 +162,8 @@ class Wire:
 
     @property
     def language(self) -> str:
-        """Nobody asks a live gateway for its language."""
-        return ""
+        """Nobody asks a live gateway for its language; the reports say how it was met."""
+        return "live"
 
     @property
     def capabilities(self) -> frozenset[str]:
