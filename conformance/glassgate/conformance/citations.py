@@ -18,12 +18,11 @@ import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from glassgate.conformance import runner
+from glassgate.conformance import imports, runner
 from glassgate.conformance.model import Vector
 from glassgate.conformance.subjects.in_process import InProcess
 from glassgate.contract import Implementation, rules
@@ -54,46 +53,23 @@ class Citation:
 def citations(package: str) -> list[Citation]:
     """All citations in a package, in order of module and line."""
     found: list[Citation] = []
-    for path, module in _modules(package):
+    for path, module in imports.modules(package):
         found += _in_module(path, module)
     return sorted(found, key=lambda citation: (citation.module, citation.line))
 
 
 def shared(package: str, owner: str) -> list[Citation]:
     """The citations in those modules of ``owner`` that ``package`` imports, or that they import in turn."""
-    of_owner = {f"{owner}.{module}": path for path, module in _modules(owner)}
-    waiting = [name for path, _ in _modules(package) for name in _imported(path)]
+    of_owner = {f"{owner}.{module}": path for path, module in imports.modules(owner)}
+    waiting = [name for path, _ in imports.modules(package) for name in imports.imported(path)]
     found: dict[str, Path] = {}
     while waiting:
         name = waiting.pop()
         if name in of_owner and name not in found:
             found[name] = of_owner[name]
-            waiting += _imported(of_owner[name])
+            waiting += imports.imported(of_owner[name])
     apart = [citation for name, path in found.items() for citation in _in_module(path, name.removeprefix("glassgate."))]
     return sorted(apart, key=lambda citation: (citation.module, citation.line))
-
-
-def _imported(path: Path) -> Iterator[str]:
-    """The modules that a module imports by their absolute names; of a package's names, each may be a module."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _modules(package: str) -> Iterator[tuple[Path, str]]:
-    """Each module's file and its name within the package."""
-    for folder in _folders(package):
-        for path in sorted(folder.rglob("*.py")):
-            parts = path.relative_to(folder).with_suffix("").parts
-            yield path, ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _folders(package: str) -> list[Path]:
-    spec = find_spec(package)
-    return [Path(place) for place in spec.submodule_search_locations or ()] if spec is not None else []
 
 
 def _in_module(path: Path, module: str) -> Iterator[Citation]:

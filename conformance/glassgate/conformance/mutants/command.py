@@ -8,7 +8,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,6 +26,8 @@ from glassgate.conformance.subjects import discovery
 
 BAR = 95.0
 """Per cent of the changes that the vectors alone must notice."""
+LINE_EVERY = 500
+"""Where there is no terminal, a line tells of so many changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +101,20 @@ def mutants(modules: tuple[str, ...], sample: int | None, seed: int, jobs: int, 
     return 1 if problems else 0
 
 
-def _tried(drawn: Sequence[Mutant], texts: dict[str, str], jobs: int, console: Console) -> Iterable[Trial]:
+def _tried(drawn: Sequence[Mutant], texts: dict[str, str], jobs: int, console: Console) -> Iterator[Trial]:
     implementation = discovery.find("reference")
     importlib.import_module("glassgate.reference.gateway")  # with what it needs, so that each child has it
     vectors = [vector for file in model.load_packaged() for vector in file.vectors]
     entered = entered_by(implementation, vectors)
     laboratory = Laboratory(texts, {name: str(path_of(name)) for name in texts}, vectors, entered)
     trials = laboratory.trials(drawn, jobs)
-    return track(trials, "changes", total=len(drawn), console=console, transient=True)
+    if console.is_terminal:
+        yield from track(trials, "changes", total=len(drawn), console=console, transient=True)
+        return
+    for number, trial in enumerate(trials, 1):
+        if number % LINE_EVERY == 0:
+            console.print(f"{number} of {len(drawn)} changes tried, now in {trial.mutant.module}")
+        yield trial
 
 
 def _problems(total: Score, excuses: Sequence[Excuse], is_sample: bool) -> list[str]:

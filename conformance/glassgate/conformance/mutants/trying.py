@@ -1,13 +1,14 @@
 """A change made in a process of its own, and the vectors run until one fails.
 
 The process is forked from one that has everything loaded: vectors, runner and the libraries under the gateway. So a
-change costs the loading of one small package, and nothing of it can stay behind. Vectors that never enter the function
-of the change are left out; those that killed its neighbours come first. A first round gives each vector one pass, since
-nearly every change falls in it; only what survives meets both.
+change costs the loading of the modules that depend on it, and nothing of it can stay behind. Vectors that never enter
+the function of the change are left out; those that killed its neighbours come first. Each is run in one pass: the other
+differs in the kind of buffer, and the reference copies what it is given before it looks at it.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -23,6 +24,7 @@ from enum import StrEnum
 from types import FrameType
 
 from glassgate.conformance import runner
+from glassgate.conformance.imports import dependents
 from glassgate.conformance.model import Vector
 from glassgate.conformance.mutants.making import Mutant, becomes, is_same_code, mutated
 from glassgate.conformance.subjects.in_process import PLAIN, InProcess, called_safely
@@ -119,11 +121,13 @@ class Laboratory:
         self._paths = paths
         self._vectors = vectors
         self._entered = entered
+        self._dependents = dependents(PACKAGE)
         self._killers: dict[tuple[str, str], list[str]] = defaultdict(list)
 
     def trials(self, mutants: Iterable[Mutant], jobs: int) -> Iterator[Trial]:
         """Try each change, ``jobs`` at a time; in the order in which they are done."""
         waiting = deque(mutants)
+        gc.freeze()  # what all children share stays shared
         alive: dict[int, _Child] = {}
         with selectors.DefaultSelector() as selector:
             try:
@@ -153,6 +157,7 @@ class Laboratory:
             return reading, _Child(mutant, process, time.monotonic())
         status = _OUR_OWN_FAULT  # whatever happens, this process goes no further than here
         try:
+            gc.disable()
             resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
             verdict, vector, line = self._tried(mutant)
             os.write(writing, json.dumps([verdict.value, vector, line]).encode())
@@ -186,7 +191,7 @@ class Laboratory:
                 return Verdict.NO_CHANGE, "", line
         except SyntaxError:
             return Verdict.STILLBORN, "", line
-        breeding = bred({mutant.module: [(before, after)]})
+        breeding = bred({mutant.module: [(before, after)]}, self._untouched_by(mutant.module))
         try:
             implementation = called_safely(breeding.__enter__)
         except SubjectFault as fault:
@@ -194,13 +199,17 @@ class Laboratory:
                 raise  # somebody is editing the sources
             return Verdict.STILLBORN, "", line
         vectors = self._apt(mutant)
-        for subject in (_Once(implementation, CALL_SECONDS), InProcess(implementation, CALL_SECONDS)):
-            for vector in vectors:
-                status = runner.run_vector(subject, vector, subject.capabilities).status
-                if not status.is_good:
-                    verdict = Verdict.ENDLESS if status is runner.Status.TIMEOUT else Verdict.KILLED
-                    return verdict, vector.id, line
+        subject = _Once(implementation, CALL_SECONDS)
+        for vector in vectors:
+            status = runner.run_vector(subject, vector, subject.capabilities).status
+            if not status.is_good:
+                verdict = Verdict.ENDLESS if status is runner.Status.TIMEOUT else Verdict.KILLED
+                return verdict, vector.id, line
         return Verdict.SURVIVED, "", line
+
+    def _untouched_by(self, module: str) -> set[str]:
+        """The modules that need not be loaded again. Packages must be: they remember the modules below them."""
+        return set(self._dependents) - self._dependents[f"{PACKAGE}.{module}"]
 
     def _apt(self, mutant: Mutant) -> list[Vector]:
         """The vectors that can meet the change, those that killed others in the same function first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -67,14 +67,16 @@ class _ChangingFinder(MetaPathFinder):
 
 
 @contextmanager
-def bred(changes: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[Implementation]:
+def bred(changes: Mapping[str, Sequence[tuple[str, str]]], untouched: Collection[str] = ()) -> Iterator[Implementation]:
     """The reference gateway with ``changes`` (module → what stands there, what is to stand there) while it lasts.
+
+    Modules in ``untouched``, which do not depend on the changed ones, stay loaded: that saves time.
 
     Raises:
         ChangeError: a change does not fit.
     """
     absolute = {f"{PACKAGE}.{module}": pairs for module, pairs in changes.items()}
-    kept = _taken_out()
+    kept = _taken_out(untouched)
     finder = _ChangingFinder(absolute)
     sys.meta_path.insert(0, finder)
     try:
@@ -86,14 +88,14 @@ def bred(changes: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[Implement
         yield implementation
     finally:
         sys.meta_path.remove(finder)
-        _taken_out()
+        _taken_out(untouched)
         _put_back(kept)
 
 
-def _taken_out() -> dict[str, ModuleType]:
+def _taken_out(untouched: Collection[str]) -> dict[str, ModuleType]:
     """Take the package's modules out of those that are loaded."""
     names = [name for name in sys.modules if name == PACKAGE or name.startswith(PACKAGE + ".")]
-    return {name: sys.modules.pop(name) for name in names}
+    return {name: sys.modules.pop(name) for name in names if name not in untouched}
 
 
 def _put_back(modules: Mapping[str, ModuleType]) -> None:

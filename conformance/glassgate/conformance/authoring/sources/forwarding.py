@@ -236,6 +236,14 @@ category.invalid(
 )
 
 category.invalid(
+    "fwd-frame-below-ours",
+    "Another station's hardware address is another station's, be it below the gateway's or above",
+    rules.S5_OTHER_STATION,
+    source='seed "Receiving a packet on the internal network"',
+    steps=[introduces(HOST), host_sends(DATAGRAM, to="00:f0:0d:f0:0c:ff").silence(), fence()],
+)
+
+category.invalid(
     "fwd-frame-from-group-address",
     "A frame that claims to come from a multicast address is dropped",
     rules.S5_SOURCE_GROUP,
@@ -1312,3 +1320,17 @@ category.vector(
         ),
     ],
 )
+
+for name, source in (("network", "10.38.2.0"), ("broadcast", "10.38.2.3")):
+    category.invalid(
+        f"fwd-prefix-of-30-{name}",
+        f"A prefix of 30 bits is the smallest with a broadcast address: {source} is the {name} address",
+        rules.S16_NETWORK,
+        rules.S1_NO_BROADCAST_IN_31,
+        source="RFC 1812 5.3.7; RFC 3021 2.1",
+        config={"internal": {"address": "10.38.2.1/30"}},
+        steps=[
+            host_sends(DATAGRAM.but(source=source)).silence(),
+            host_sends(out := DATAGRAM.but(source="10.38.2.2")).expect(into_tunnel(passed(out))),
+        ],
+    )
