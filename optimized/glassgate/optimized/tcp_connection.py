@@ -58,12 +58,16 @@ TIMEOUT_AFTER_LOST_SYN = 3.0
 SMALLEST_TIMEOUT = 1.0
 LARGEST_TIMEOUT = 60.0
 GRANULARITY = 0.001
-GIVE_UP_AFTER = 100.0
-GIVE_UP_SYN_AFTER = 180.0
+MOST_REPETITIONS = 6
+"""At 1, 3, 7, 15, 31 and 63 seconds at the earliest; given up at 123 (RFC 9293 3.8.3: 100 seconds at least)."""
+MOST_SYN_REPETITIONS = 7
+"""Another one at 123 seconds; given up at 183 (RFC 9293 3.8.3: three minutes)."""
 SEGMENT_LIFETIME = 120.0
 DUPLICATES = 3
 CHALLENGES = 10
 CHALLENGE_INTERVAL = 5.0
+OVERRIDE = 0.5
+"""How long less than a segment waits for a window that is too small, in seconds (RFC 9293 3.8.6.2.1: 0.1 to 1)."""
 MOST_SPANS = 64
 """Pieces of text beyond a gap that are remembered; what would be one more is not kept, and comes again."""
 NEVER = float("inf")
@@ -170,11 +174,12 @@ class Connection:
         "_threshold",
         "_timed",
         "_timeout",
-        "_unanswered_since",
+        "_unanswered",
         "_variation",
         "_window_acknowledgment",
         "_window_sequence",
         "due",
+        "offered_size",
         "receive_next",
         "segment_size",
         "state",
@@ -185,6 +190,8 @@ class Connection:
         self.state = State.CLOSED
         self.segment_size = segment_size
         """The most text of one segment: what the interface leaves, then what the peer offers, then what ICMP says."""
+        self.offered_size = segment_size
+        """The most text of one segment that we take."""
         self.due = NEVER
         """When ``tick`` is next due."""
         self.unacknowledged = self._next = self._highest = 0
@@ -209,7 +216,7 @@ class Connection:
         self._variation = 0.0
         self._timeout = FIRST_TIMEOUT
         self._timed: tuple[int, float] | None = None
-        self._unanswered_since = NEVER
+        self._unanswered = 0
         self._sent_at = 0.0
         self._backoffs = 0
         self._probe_interval = 0.0
@@ -259,12 +266,18 @@ class Connection:
         self._send_syn(now, rules.S2_SYN_TO_ROUTER)
 
     def accept(self, segment: Segment, packet: memoryview, initial: int, now: float) -> None:
-        """Answer a SYN that came to a service (RFC 9293 3.10.7.2). Its text, if any, comes again."""
+        """Answer a SYN that came to a service (RFC 9293 3.10.7.2). Its text, if any, waits for the handshake."""
         self.state = State.SYN_RECEIVED
         self._begin(initial)
         self._is_scaled = True
         self._read_syn(segment, packet)
         self._send_syn(now, rules.L3_PASSIVE_OPEN)
+        length = min(segment.end - segment.text, self._promised - self.receive_next)
+        if length:
+            self.place(packet, segment.text, segment.text + length, 0)
+            self._hold(self.receive_next, self.receive_next + length)
+        if segment.flags & FIN and segment.text + length == segment.end:
+            self._fin_received_at = self.receive_next + length
 
     def close(self, now: float) -> None:
         """No more will be sent: a FIN follows the last octet (L3_CLOSE)."""
@@ -306,8 +319,9 @@ class Connection:
 
     @property
     def window_field(self) -> int:
-        """The window as the wire has it; what it promises is kept (RFC 9293 3.8.6.2.2: it never shrinks)."""
-        self._promised = max(self._promised, self.receive_next + self.window())
+        """The window as the wire has it. Its edge never moves back, and forward not by less than a segment or half."""
+        if self._can_open():
+            self._promised = self.receive_next + self.window()
         window = self._promised - self.receive_next
         shift = self._receive_shift if self._is_scaled and self.state not in BEFORE else 0
         if window >> shift > LARGEST_WINDOW_FIELD:
@@ -331,15 +345,19 @@ class Connection:
             return self._receive_syn(now)
         if not flags & ACK:
             return rules.L3_NO_ACK
+        fate = rules.L3_ESTABLISHED if self.state is State.SYN_RECEIVED else rules.L3_ACCEPTABLE_ACK
         rule = self._receive_acknowledgment(segment, ahead, now)
         if rule is not None:
             return rule
-        rule = rules.L3_ACCEPTABLE_ACK
+        rule = fate
+        ahead = distance(segment.sequence, self.receive_next)
+        if flags & FIN and self.state is not State.CLOSED:
+            self._receive_fin(segment)
         if segment.end > segment.text and self.state in TAKING_TEXT:
             rule = self._receive_text(segment, packet, ahead, now)
-        if flags & FIN and self.state is not State.CLOSED:
-            rule = self._receive_fin(segment, ahead, rule, now)
-        return rule
+        if self._spans and self._spans[0][0] <= self.receive_next and self.state in TAKING_TEXT:
+            self._deliver_held(now)
+        return self._reach_fin(now) or rule
 
     def _receive_in_syn_sent(self, segment: Segment, packet: memoryview, now: float) -> Rule:
         """RFC 9293 3.10.7.3, in its order: acknowledgement, reset, SYN."""
@@ -355,7 +373,13 @@ class Connection:
             return rules.L3_SYN_SENT
         self._read_syn(segment, packet)
         self._establish(segment, now)
+        self._promised = self.receive_next + self.window()
         self._owes_acknowledgment = True
+        if segment.end > segment.text:
+            self._receive_text(segment, packet, 0, now)
+        if flags & FIN and self.state is State.ESTABLISHED:
+            self._receive_fin(segment)
+            self._reach_fin(now)
         return rules.L3_ESTABLISHED
 
     def _check_sequence(self, segment: Segment, ahead: int, now: float) -> Rule | None:
@@ -413,11 +437,11 @@ class Connection:
             self._take_acknowledgment(acknowledged, now)
         elif acknowledged == 0 and in_flight and segment.length == 0 and self._send_window == was_window > 0:
             self._receive_duplicate(now)
-        if was_window == 0 and self._send_window:
+        if self._probe_interval and self._send_window:
             self._next = self.unacknowledged  # a probe's octet may not have been taken
             self._probe_interval = 0.0
         if self._send_window == 0:
-            self._unanswered_since = now  # a closed window that is told is an answer (RFC 9293 3.8.6.1)
+            self._unanswered = 0  # a closed window that is told is an answer (RFC 9293 3.8.6.1)
         return rules.L3_ACCEPTABLE_ACK if self.state is State.CLOSED else None
 
     def _update_window(self, segment: Segment, ahead: int) -> None:
@@ -436,28 +460,43 @@ class Connection:
         start = segment.text - min(ahead, 0)
         ahead = max(ahead, 0)
         room = self._promised - self.receive_next - ahead
+        if self._fin_received_at is not None:
+            room = min(room, self._fin_received_at - self.receive_next - ahead)  # nothing follows a FIN
         end = min(segment.end, start + room)
         if start >= end:  # a FIN whose text is known already
             self._owes_acknowledgment = True
             return rules.L3_TEXT
         if ahead > 0:
+            held = self._spans
             if self._hold(self.receive_next + ahead, self.receive_next + ahead + end - start):
-                self.place(packet, start, end, ahead)
+                self._place_new(packet, start, end, ahead, held)
             self._acknowledge(now, rules.L3_OUT_OF_ORDER)
             return rules.L3_OUT_OF_ORDER
-        self.place(packet, start, end, 0)
+        self._place_new(packet, start, end, 0, self._spans)
         before = self.receive_next
         self._owes_acknowledgment = True
         self.receive_next = self._after_spans(before + end - start)
         self.deliver(self.receive_next - before, now)
         return rules.L3_TEXT
 
-    def _receive_fin(self, segment: Segment, ahead: int, rule: Rule, now: float) -> Rule:
-        """Eighth: a FIN counts in its turn."""
-        at = self.receive_next + distance(segment.sequence + segment.end - segment.text, self.receive_next)
-        if at >= self.receive_next and at < self._promised:
+    def _place_new(self, packet: memoryview, start: int, end: int, ahead: int, held: list[tuple[int, int]]) -> None:
+        """Copy what is not held already: what came first stays."""
+        shift = start - self.receive_next - ahead  # from a sequence number to its place in the packet
+        for held_start, held_end in held:
+            stop = min(held_start + shift, end)
+            if stop > start:
+                self.place(packet, start, stop, start - shift - self.receive_next)
+            start = max(start, min(held_end + shift, end))
+        if end > start:
+            self.place(packet, start, end, start - shift - self.receive_next)
+
+    def _receive_fin(self, segment: Segment) -> None:
+        """Eighth: a FIN counts in its turn; one that comes too early is answered like text that does."""
+        text_at = segment.sequence + (segment.flags >> 1 & 1)  # behind a SYN
+        at = self.receive_next + distance(text_at + segment.end - segment.text, self.receive_next)
+        if self.receive_next <= at < self._promised and self.state in ON_FIN:
             self._fin_received_at = at
-        return self._reach_fin(now) or rule
+            self._owes_acknowledgment = True
 
     def _reach_fin(self, now: float) -> Rule | None:
         if self._fin_received_at != self.receive_next or self.state not in ON_FIN:
@@ -490,6 +529,8 @@ class Connection:
         """What is expected next, now that all is there up to ``reached``."""
         while self._spans and self._spans[0][0] <= reached:
             reached = max(reached, self._spans.pop(0)[1])
+        if self._fin_received_at is not None and self.receive_next <= self._fin_received_at:
+            reached = min(reached, self._fin_received_at)
         return reached
 
     # ── acknowledgements of ours ──────────────────────────────────────────────────────────────────────────────────
@@ -507,7 +548,7 @@ class Connection:
         self._grow(acknowledged, now)
         has_flight = self._highest > self.unacknowledged
         self.due = now + self._timeout if has_flight else NEVER
-        self._unanswered_since = now if has_flight else NEVER
+        self._unanswered = 0
         if self._has_sent_fin and not has_flight and self.state in ON_FIN_ACKNOWLEDGED:
             self.state = ON_FIN_ACKNOWLEDGED[self.state]
             if self.state is State.TIME_WAIT:
@@ -565,10 +606,15 @@ class Connection:
 
     def tell_window(self, now: float) -> None:
         """A window that opened by a segment or half of its buffer is told (RFC 9293 3.8.6.2.2)."""
-        window = self.window()
         told = self._promised - self.receive_next
-        if self.state in TAKING_TEXT and told < window and window - told >= min(self.segment_size, window // 2):
+        if self.state in TAKING_TEXT and told < self.offered_size and self._can_open():
             self._acknowledge(now, rules.L3_WINDOW_UPDATE)
+
+    def _can_open(self) -> bool:
+        """Whether the window may grow by as much as is worth telling (RFC 9293 3.8.6.2.2)."""
+        window = self.window()
+        opens_by = self.receive_next + window - self._promised
+        return opens_by >= min(self.offered_size, max(window // 2, 1))
 
     def _send_text(self, now: float) -> None:
         end = self.unacknowledged + self.pending()
@@ -586,7 +632,7 @@ class Connection:
             if not self._send_piece(length, end, now, rules.L3_TEXT):
                 break
         if end > self.unacknowledged and self._highest == self.unacknowledged and self.due == NEVER:
-            self._probe_interval = self._timeout
+            self._probe_interval = self._timeout if self._send_window == 0 else OVERRIDE
             self.due = now + self._probe_interval  # l3-probe: nothing may be sent, and nobody would tell us
 
     def _send_piece(self, length: int, end: int, now: float, because: Rule) -> bool:
@@ -611,7 +657,6 @@ class Connection:
             if self._timed is None and sequence >= self._highest:
                 self._timed = self._next, now
             if self._highest == self.unacknowledged:
-                self._unanswered_since = now
                 self.due = now + self._timeout
             self._highest = self._next
         return True
@@ -621,13 +666,18 @@ class Connection:
         self._timed = None  # RFC 6298 3: Karn's rule
         reached = self._next
         self._next = self.unacknowledged
-        end = self.unacknowledged + self.pending()
-        self._send_piece(min(self.segment_size, end - self._next), end, now, because)
+        self._send_first(now, because)
         self._next = max(self._next, reached)
+
+    def _send_first(self, now: float, because: Rule) -> None:
+        """What is first in the send buffer, as much as a segment and the peer's window hold."""
+        end = self.unacknowledged + self.pending()
+        length = min(self.segment_size, end - self._next, max(self._send_window, 1))
+        self._send_piece(length, end, now, because)
 
     def _acknowledge(self, now: float, because: Rule) -> None:
         self._owes_acknowledgment = False
-        self.emit(ACK, self._highest, 0, 0, now, because)
+        self.emit(ACK, self._told_sequence(), 0, 0, now, because)
 
     def _challenge(self, now: float, because: Rule) -> None:
         """An acknowledgement that an attacker gains nothing by, and not too many of them (RFC 5961 3.2, 7)."""
@@ -654,25 +704,21 @@ class Connection:
         self.segment_size = max(min(self.segment_size, size), SMALLEST_SEGMENT)
         self._is_scaled = self._is_scaled and shift is not None
         self._send_shift = shift if shift is not None and self._is_scaled else 0
-        self._send_window = self._largest_window = segment.window  # never scaled in a SYN (RFC 7323 2.2)
-        self._window_sequence = segment.sequence
 
     def _send_syn(self, now: float, because: Rule) -> None:
         flags = SYN if self.state is State.SYN_SENT else SYN | ACK
         self.emit(flags, self.unacknowledged, 0, 0, now, because)
         if self._backoffs == 0:
             self._timed = self.unacknowledged + 1, now
-            self._unanswered_since = now
         self._next = self._highest = self.unacknowledged + 1
         self.due = now + self._timeout
 
     def _establish(self, segment: Segment, now: float) -> None:
         """The handshake is complete (L3_ESTABLISHED)."""
         had_to_repeat = self._backoffs > 0
-        if self.state is State.SYN_RECEIVED:
-            self._send_window = segment.window << self._send_shift
-            self._largest_window = max(self._largest_window, self._send_window)
-            self._window_sequence = self.receive_next
+        shift = 0 if segment.flags & SYN else self._send_shift  # never scaled in a SYN (RFC 7323 2.2)
+        self._send_window = self._largest_window = segment.window << shift
+        self._window_sequence = self.receive_next + distance(segment.sequence, self.receive_next)
         self.state = State.ESTABLISHED
         self._window_acknowledgment = self.unacknowledged = self._next = self._highest
         if self._timed is not None:
@@ -684,14 +730,29 @@ class Connection:
             self._timeout = TIMEOUT_AFTER_LOST_SYN  # RFC 6298 5.7
             self._congestion_window = self.segment_size  # RFC 5681 3.1
         self.due = NEVER
-        self._unanswered_since = NEVER
+        self._unanswered = 0
         self._sent_at = now
         self.changed(rules.L3_ESTABLISHED, now)
 
+    def _deliver_held(self, now: float) -> None:
+        """The text that came with the SYN."""
+        before = self.receive_next
+        self._owes_acknowledgment = True
+        self.receive_next = self._after_spans(before)
+        self.deliver(self.receive_next - before, now)
+
     def _reset(self, now: float) -> None:
-        """Where the peer expects it: behind all that was sent, but not behind a probe (RFC 5961 3.2)."""
-        sequence = self._highest if self._send_window else self.unacknowledged
-        self.emit(RST, sequence, 0, 0, now, rules.L3_ABORT)
+        """Where the peer expects it (RFC 5961 3.2)."""
+        self.emit(RST, self._told_sequence(), 0, 0, now, rules.L3_ABORT)
+
+    def _told_sequence(self) -> int:
+        """What the peer expects next: behind all that was sent, but not behind a probe, for which it had no room."""
+        is_probing = self._is_shut_out() and self._probe_interval > 0
+        return self.unacknowledged if is_probing else self._highest
+
+    def _is_shut_out(self) -> bool:
+        """Whether there is text, and the peer has no room for any."""
+        return self._send_window == 0 and self.pending() > 0
 
     def _initial_window(self) -> int:
         """RFC 5681 3.1: two to four segments."""
@@ -709,13 +770,17 @@ class Connection:
         """The timer has run out: repeat, probe, or give up (RFC 6298 5.4 to 5.6)."""
         if self.state is State.TIME_WAIT:
             return self._end(rules.L3_TIME_WAIT, now)
-        is_probe = self._send_window == 0 and self.state not in BEFORE
-        longest = GIVE_UP_SYN_AFTER if self.state in BEFORE else GIVE_UP_AFTER
-        if self._highest > self.unacknowledged and now - self._unanswered_since >= longest:
+        is_probe = self._is_shut_out() and self.state not in BEFORE
+        if self._highest == self.unacknowledged and self._send_window:
+            self._probe_interval = 0.0
+            return self._send_first(now, rules.L3_TEXT)  # less than a segment has waited for long enough
+        most = MOST_SYN_REPETITIONS if self.state in BEFORE else MOST_REPETITIONS
+        self._unanswered += 1
+        if self._unanswered > most:
             if self.state not in BEFORE:
                 self._reset(now)
             return self._end(rules.L3_GIVE_UP, now)
-        if is_probe or self._highest == self.unacknowledged:
+        if is_probe:
             return self._probe(now)
         self._backoffs += 1
         self._timeout = min(2 * self._timeout, LARGEST_TIMEOUT)
@@ -737,16 +802,12 @@ class Connection:
         self._is_recovering = False
         self._recover = self._highest
         self._next = self.unacknowledged
-        end = self.unacknowledged + self.pending()
-        self._send_piece(min(size, end - self._next), end, now, rules.L3_RETRANSMIT)
+        self._send_first(now, rules.L3_RETRANSMIT)
 
     def _probe(self, now: float) -> None:
-        """One octet into a window that is closed, or what fits into one that is too small (L3_PROBE)."""
-        end = self.unacknowledged + self.pending()
+        """One octet into a window that is closed (L3_PROBE)."""
         self._next = self.unacknowledged
-        length = min(max(self._send_window, 1), self.segment_size, end - self._next)
         self._probe_interval = min(2 * (self._probe_interval or self._timeout), LARGEST_TIMEOUT)
-        self._timed = None
-        self._send_piece(length, end, now, rules.L3_PROBE)
+        self._send_first(now, rules.L3_PROBE)
         self._timed = None
         self.due = now + self._probe_interval

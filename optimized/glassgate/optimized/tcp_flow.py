@@ -49,7 +49,7 @@ class Owner(Protocol):
 class FlowConnection(Connection):
     """One connection to the server. It uses the shared buffers while it is the flow, and a copy of its own after."""
 
-    __slots__ = ("_left", "_outgoing", "_owner", "_stream", "offered_size", "port")
+    __slots__ = ("_left", "_outgoing", "_owner", "_stream", "port")
 
     def __init__(self, owner: Owner, outgoing: Outgoing, stream: StreamBuffer, port: int, segment_size: int) -> None:
         super().__init__(segment_size, SHIFT)
@@ -57,7 +57,6 @@ class FlowConnection(Connection):
         self._outgoing = outgoing
         self._stream = stream
         self.port = port
-        self.offered_size = segment_size
         self._left: bytes | None = None
 
     def detach(self) -> None:

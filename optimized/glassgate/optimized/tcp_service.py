@@ -53,14 +53,13 @@ REFUSALS = frozenset(
 class EchoConnection(Connection):
     """One connection of the service."""
 
-    __slots__ = ("_arrived", "_octets", "_service", "entry_at", "key", "offered_size", "side")
+    __slots__ = ("_arrived", "_octets", "_service", "entry_at", "key", "side")
 
     def __init__(self, service: EchoService, key: Key, side: Side, segment_size: int) -> None:
         super().__init__(segment_size, receive_shift=0)
         self._service = service
         self.key = key
         self.side = side
-        self.offered_size = segment_size
         self.entry_at = NEVER
         """When this connection's entry of the heap comes up."""
         self._octets = bytearray()
@@ -144,7 +143,7 @@ class EchoService:
         self._secret = entropy(SECRET_LENGTH)
         self._connections: dict[Key, EchoConnection] = {}
         self._half_open: dict[Key, EchoConnection] = {}
-        self._timers: list[tuple[float, int, EchoConnection]] = []
+        self._timers: list[tuple[float, Key, int, EchoConnection]] = []
         self._turns = 0
 
     # ── receive ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,14 +258,16 @@ class EchoService:
         if connection.due < connection.entry_at:
             connection.entry_at = connection.due
             self._turns += 1
-            heapq.heappush(self._timers, (connection.due, self._turns, connection))
+            remote, remote_port, local, local_port = connection.key
+            order = local, local_port, remote, remote_port  # of timers that are due at once
+            heapq.heappush(self._timers, (connection.due, order, self._turns, connection))
 
     @property
     def deadline(self) -> float:
         """When ``tick`` is next due; infinity if never."""
         timers = self._timers
         while timers:
-            at, _, connection = timers[0]
+            at, _, _, connection = timers[0]
             if at == connection.entry_at == connection.due:
                 return at
             heapq.heappop(timers)
@@ -278,7 +279,7 @@ class EchoService:
     def tick(self, now: float) -> None:
         """Let each connection do what is due."""
         while self.deadline <= now:
-            _, _, connection = heapq.heappop(self._timers)
+            _, _, _, connection = heapq.heappop(self._timers)
             connection.entry_at = NEVER
             connection.tick(now)
             self._schedule(connection)
