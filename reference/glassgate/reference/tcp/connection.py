@@ -425,6 +425,8 @@ class Connection:
         self._advance(event, rules.L3_ESTABLISHED)
         self.sending.syn_acknowledged(now)
         window = segment.window if segment.control & SYN else segment.window << self.sending.shift
+        # RFC 9293 3.10.7.4 fifth: what completes the handshake sets the window, however old its text.
+        self.sending.wl1, self.sending.wl2 = segment.sequence_number, segment.acknowledgment_number
         self.sending.update_window(segment.sequence_number, segment.acknowledgment_number, window)
         self._take(rules.L3_ESTABLISHED, segment)
         if segment.control & SYN:

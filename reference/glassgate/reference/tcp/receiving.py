@@ -79,7 +79,8 @@ class Receiving:
 
     def take(self, segment: Segment) -> int:
         """Take the segment's text and FIN, as far as they lie in the window; how many octets became readable."""
-        if segment.sequence_number == self.nxt and not self.reassembly and not segment.control & FIN:
+        is_all = not self.reassembly and self.reassembly.fin is None and not segment.control & FIN
+        if segment.sequence_number == self.nxt and is_all:
             text = segment.text[: self.wnd]  # the common case: in order, and nothing waits
         else:
             self.hold(segment)
