@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -86,7 +86,7 @@ class Pairing:
     def services(self) -> dict[str, Any]:
         """The services that both gateways have."""
         both = self.left.capabilities & self.right.capabilities
-        return {"udp_echo": [7] if "udp_echo" in both else [], "tcp_echo": []}
+        return {name: [7] if name in both else [] for name in ("udp_echo", "tcp_echo")}
 
     def judge(self, story: Story) -> tuple[Finding | None, list[Turn], list[Turn]]:
         """Play a story on both; the first finding, and the two tellings."""
@@ -147,7 +147,9 @@ def playable(plan: Plan, stories: Sequence[Story]) -> tuple[Story, ...]:
     capabilities = pairing.left.capabilities & pairing.right.capabilities
     taken = []
     for story in stories:
-        config: Mapping[str, Any] = {**story.config, "services": {**story.config.get("services", {}), "tcp_echo": []}}
+        config = story.config
+        if "tcp_echo" not in capabilities:
+            config = {**config, "services": {**config.get("services", {}), "tcp_echo": []}}
         try:
             checked = Story(config, story.operations).gateway_config
         except ConfigError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from glassgate.conformance import packets
 from glassgate.conformance.fuzz.stories import Operation, Story
-from glassgate.conformance.model import FlowInput, Input, PacketInput, TickInput, VectorPort
+from glassgate.conformance.model import Bind, Checksum, FlowInput, Input, PacketInput, TickInput, VectorPort
 from glassgate.conformance.packets import Arp, Ethernet, IPv4, Payload, Seal
 from glassgate.contract import Cipher, FlowEvent
 
@@ -74,6 +74,8 @@ def configuration(dice: random.Random, services: Mapping[str, Any] | None = None
             "reassembly_fragments": dice.choice((1, 2, 4, 256)),
             "icmp_burst": dice.choice((1, 2, 50)),
             "icmp_rate": dice.choice((1, 20)),
+            "tcp_half_open": dice.choice((1, 2, 128)),
+            "tcp_connections": dice.choice((1, 2, 1024)),
         }
     if dice.random() < 0.1:
         config["internal"]["sources"] = ["10.39.0.0/16"]
@@ -116,6 +118,7 @@ class Scenes:
             (3, self._neighbour_asked),
             (2, self._burst),
             (2, self._records),
+            (5 if config["services"].get("tcp_echo") else 0, self._tcp_conversation),
             (1, self._flow),
             (1, self._rubbish),
             (2, self._time),
@@ -218,6 +221,36 @@ class Scenes:
         if fault == "split" or self._dice.random() < 0.2:
             return [PacketInput(VectorPort.FLOW, part) for part in self._cut(stream)]
         return [PacketInput(VectorPort.FLOW, stream)]
+
+    def _tcp_conversation(self) -> list[Input]:
+        """A host speaks with the echo service: it opens, says and acknowledges things, soundly or not, and ends."""
+        dice = self._dice
+        inside = dice.random() < 0.7
+        host = dice.choice(tuple(NEIGHBOURS)) if inside else dice.choice(OUT_THERE[:4])
+        talk = Conversation(dice, host, dice.choice((5000, 5001, 40000)))
+        segments = [talk.syn()]
+        if dice.random() < 0.9:
+            segments.append(talk.acknowledges())
+        segments += [talk.anything() for _ in range(dice.randint(0, 10))]
+        if dice.random() < 0.05:
+            segments.pop(0)
+        scene: list[Input] = [self._arp_input(self._sound_arp(host))] if inside else []
+        for segment in segments:
+            if dice.random() < 0.2:
+                scene.append(TickInput())
+            scene.append(self._segment_input(segment, host if inside else None))
+        return scene
+
+    def _segment_input(self, packet: IPv4, neighbour: str | None) -> Input:
+        built = packet.build()
+        port = VectorPort.TUNNEL
+        if neighbour is None:
+            self._next_packet_id += 1
+        else:
+            frame = Ethernet(source=NEIGHBOURS[neighbour], destination=GATEWAY_MAC, type=packets.TYPE_IPV4,
+                             payload=built)  # fmt: skip
+            built, port = frame.build(), VectorPort.INTERNAL
+        return PacketInput(port, built.data, tuple(one for one in built.free if isinstance(one, Bind | Checksum)))
 
     def _flow(self) -> list[Input]:
         events: list[Input] = [FlowInput(FlowEvent.CLOSED), TickInput(), FlowInput(FlowEvent.OPENED)]
@@ -365,6 +398,122 @@ class Scenes:
     def _cut(self, stream: bytes) -> list[bytes]:
         cuts = sorted({0, *(self._dice.randrange(len(stream)) for _ in range(self._dice.randint(1, 3))), len(stream)})
         return [stream[start:end] for start, end in pairwise(cuts)]
+
+
+class Conversation:
+    """A host's half of a TCP connection to the echo service. What it has acknowledged counts from the gateway's SYN."""
+
+    def __init__(self, dice: random.Random, host: str, port: int) -> None:
+        self._dice = dice
+        self._host = host
+        self._port = port
+        self._size = dice.choice((0, 1, 5, 100, 536, 1460))
+        self._sequence = dice.choice((1000, 0xFFFFFFFF, 0xFFFFFFF0, 0x7FFFFFFE, dice.randrange(2**32)))
+        self._acknowledged = 1
+        self._returned = 1
+        self._window = dice.choice((65535, 65535, 1000, 150, 1, 0))
+        self._kinds: tuple[tuple[int, Callable[[], IPv4]], ...] = (
+            (6, self._text),
+            (6, self.acknowledges),
+            (2, self._out_of_order),
+            (2, self._old_text),
+            (2, self._fin),
+            (1, self._reset),
+            (1, self._syn_again),
+            (1, self._unsent),
+            (1, self._window_changes),
+            (1, self._odd_flags),
+        )
+
+    def syn(self) -> IPv4:
+        """The first segment."""
+        dice = self._dice
+        options = dice.choice((b"", b"\x02\x04" + struct.pack("!H", dice.choice((100, 536, 1460, 65535))),
+                               b"\x02\x04\x05\xb4\x01\x03\x03" + bytes([dice.choice((0, 2, 7, 14, 255))]),
+                               b"\x02\x04\x00\x64\x04\x02\x01\x01", b"\x00\x02\x04\x00", b"\x02\x00\x01\x01",
+                               b"\x03\x03\x00\x01"))  # fmt: skip
+        flags = packets.SYN if dice.random() < 0.95 else packets.SYN | dice.choice((packets.FIN, 0xC0))
+        data = b"early" if dice.random() < 0.05 else b""
+        made = self._segment(flags, self._sequence, None, data, options)
+        self._sequence += 1
+        return made
+
+    def acknowledges(self) -> IPv4:
+        """All that may have come back is acknowledged, or a part."""
+        if self._dice.random() < 0.8:
+            self._acknowledged = self._returned
+        return self._segment(packets.ACK, self._sequence, self._acknowledged)
+
+    def anything(self) -> IPv4:
+        """Whatever a host, or who pretends to be one, may send next."""
+        return self._dice.choices([make for _, make in self._kinds], [weight for weight, _ in self._kinds])[0]()
+
+    def _text(self) -> IPv4:
+        data = self._dice.randbytes(self._size or self._dice.choice((1, 99, 100, 101, 700)))
+        if self._dice.random() < 0.5:
+            self._acknowledged = self._returned
+        made = self._segment(packets.PSH | packets.ACK, self._sequence, self._acknowledged, data)
+        self._sequence += len(data)
+        self._returned += len(data)
+        return made
+
+    def _out_of_order(self) -> IPv4:
+        ahead = self._dice.choice((1, 50, 100, 5000, 32767, 32768, 40000))
+        data = self._dice.randbytes(self._dice.choice((1, 60, 100)))
+        return self._segment(packets.ACK, self._sequence + ahead, self._acknowledged, data)
+
+    def _old_text(self) -> IPv4:
+        data = self._dice.randbytes(self._dice.choice((1, 20, 120)))
+        return self._segment(
+            packets.ACK, self._sequence - self._dice.choice((1, 10, 100, 2000)), self._acknowledged, data
+        )
+
+    def _fin(self) -> IPv4:
+        data = self._dice.choice((b"", b"", b"bye"))
+        made = self._segment(packets.FIN | packets.ACK, self._sequence, self._acknowledged, data)
+        self._sequence += len(data) + 1
+        self._returned += len(data) + 1
+        return made
+
+    def _reset(self) -> IPv4:
+        at = self._sequence + self._dice.choice((0, 0, 1, -1, 100, 32767, 32768, 100000))
+        return self._segment(packets.RST, at, self._dice.choice((None, self._acknowledged)))
+
+    def _syn_again(self) -> IPv4:
+        at = self._sequence + self._dice.choice((0, -1, 1, 1000, -1000, 100000))
+        return self._segment(packets.SYN, at, self._dice.choice((None, self._acknowledged)))
+
+    def _unsent(self) -> IPv4:
+        ahead = self._dice.choice((1, 100, 65536, 2**30, -1, -100, -70000, -(2**30)))
+        data = self._dice.choice((b"", b"data"))
+        return self._segment(packets.ACK, self._sequence, self._returned + ahead, data)
+
+    def _window_changes(self) -> IPv4:
+        self._window = self._dice.choice((65535, 1000, 150, 100, 1, 0))
+        return self.acknowledges()
+
+    def _odd_flags(self) -> IPv4:
+        flags = self._dice.choice((0, packets.PSH, packets.URG | packets.ACK, packets.SYN | packets.ACK,
+                                   packets.SYN | packets.RST, 0x3F, packets.FIN))  # fmt: skip
+        acknowledged = self._acknowledged if flags & packets.ACK else None
+        return self._segment(flags, self._sequence, acknowledged, self._dice.choice((b"", b"odd")))
+
+    def _segment(
+        self, flags: int, sequence: int, acknowledged: int | None, data: bytes = b"", options: bytes = b""
+    ) -> IPv4:
+        given: packets.Value = 0 if acknowledged is None else packets.bound("isn", acknowledged)
+        segment = packets.tcp(
+            self._port,
+            7,
+            flags,
+            sequence=sequence % 2**32,
+            acknowledgment=given,
+            window=self._window,
+            data=data,
+            options=options,
+            given=0x1234 if self._dice.random() < 0.02 else None,
+        )
+        return IPv4(source=self._host, destination=GATEWAY, payload=segment)
 
 
 _ARP_FAULTS: Mapping[str, Callable[[Arp], Arp]] = {

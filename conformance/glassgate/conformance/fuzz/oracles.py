@@ -4,7 +4,8 @@ Invariants hold of any gateway, whatever came in: no packet over its port's MTU,
 nothing out at a port that the configuration lacks, no ICMP error about an ICMP error, records that the far end opens.
 
 Equal effects are equal after normalisation, which frees exactly what the vectors leave free: the identification of what
-the gateway originates itself (and the header checksum over it, which the invariants have verified before).
+the gateway originates itself, the initial sequence numbers and the windows of its TCP (and the checksums over them,
+which the invariants have verified before).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Output:
 
     port: str
     data: bytes = b""
+    base: int = 0
+    """Of a TCP segment: the number that its sequence number counts from, the gateway's own choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,9 @@ class Judge:
         fragment = struct.unpack_from("!H", packet, 6)[0] & 0x3FFF
         number = identifications.setdefault(packet[4:6], len(identifications)) if fragment else 0
         freed = packet[:4] + number.to_bytes(2, "big") + packet[6:10] + b"\0\0" + packet[12:]
+        if packet[9] == 6 and not fragment and len(packet) >= 40 and packet[0] == 0x45:
+            sequence = (struct.unpack_from("!I", packet, 24)[0] - output.base) % 2**32
+            freed = freed[:24] + sequence.to_bytes(4, "big") + freed[28:34] + bytes(4) + freed[38:]
         return Output(output.port, output.data[:start] + freed)
 
 
@@ -225,5 +231,13 @@ def _named(outputs: Sequence[Output]) -> Iterator[str]:
             if len(packet) >= 21 and packet[9] == 1 and output.port in ("internal", "tunnel"):
                 at = (packet[0] & 15) * 4
                 yield f"{output.port} ICMP " + "/".join(map(str, packet[at : at + 2]))
+            elif len(packet) >= 40 and packet[9] == 6 and output.port in ("internal", "tunnel"):
+                yield f"{output.port} TCP {_flag_names(packet[33])}"
             else:
                 yield output.port
+
+
+def _flag_names(flags: int) -> str:
+    """FIN, SYN and so on, as RFC 9293 3.1 has them."""
+    names = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
+    return "+".join(name for bit, name in enumerate(names) if flags >> bit & 1) or "none"

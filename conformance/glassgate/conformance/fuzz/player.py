@@ -3,16 +3,21 @@
 The gateway gets each input in a buffer that is overwritten after the call, so that one that keeps a view of it parts
 from one that does not. What it sends at ``flow`` is opened by the judge's own far end: two gateways need not seal the
 same octets, since what they originate themselves may differ in its identification.
+
+A host that speaks TCP with the gateway acknowledges from the gateway's initial sequence number on, which each gateway
+chooses: the player remembers it from the SYN that it saw, fills it into what the host says, and tells the judge.
 """
 
 from __future__ import annotations
 
 import traceback
 
+from glassgate.conformance.checksums import NoSuchField
 from glassgate.conformance.far_end import FarEnd, Opened
 from glassgate.conformance.fuzz.oracles import Output, Turn
 from glassgate.conformance.fuzz.stories import Story
-from glassgate.conformance.model import FlowInput, Input, PacketInput, StartInput, TickInput, VectorPort
+from glassgate.conformance.matching import filled
+from glassgate.conformance.model import Bind, FlowInput, Input, PacketInput, StartInput, TickInput, VectorPort
 from glassgate.contract import (
     CloseFlow,
     Effect,
@@ -27,6 +32,7 @@ from glassgate.contract import (
 )
 
 OVERWRITTEN = 0xA5
+SYN, RST, ACK = 0x02, 0x04, 0x10
 
 
 def play(implementation: Implementation, story: Story) -> list[Turn]:
@@ -48,6 +54,10 @@ class _Player:
     def __init__(self, gateway: Gateway, far_end: FarEnd) -> None:
         self._gateway = gateway
         self._far_end = far_end
+        self._initial: dict[bytes, int] = {}
+        """The gateway's initial sequence numbers, by addresses and ports as a host's segment has them."""
+        self._bases: dict[int, int] = {}
+        """The acknowledgment numbers that hosts sent, and from which initial number each was counted (0: none)."""
 
     def turn(self, input_: Input, now: float) -> Turn:
         """One operation. Whatever the gateway raises is what is looked for, so all of it is caught here."""
@@ -67,12 +77,44 @@ class _Player:
             case FlowInput(event):
                 self._far_end.reconnect()
                 return self._gateway.flow(event, now)
-            case PacketInput(VectorPort.TUNNEL, data):
-                return self._receive(Port.FLOW, self._far_end.send(data), now)
-            case PacketInput(port, data):
+            case PacketInput(VectorPort.TUNNEL):
+                return self._receive(Port.FLOW, self._far_end.send(self._filled(input_)), now)
+            case PacketInput(port):
+                data = self._filled(input_)
                 if port is VectorPort.FLOW:
                     self._far_end.note_injected(data)
                 return self._receive(Port(port), data, now)
+
+    def _filled(self, given: PacketInput) -> bytes:
+        """The octets with the gateway's numbers and the checksums over them; as they are where that makes no sense."""
+        data, base = given.data, 0
+        start = 14 if given.port.carries_frames else 0
+        initial = self._initial.get(_connection(data[start:]), 0)
+        if given.fill and all(fill.end <= len(data) for fill in given.fill):
+            numbers = {fill.name: initial for fill in given.fill if isinstance(fill, Bind)}
+            try:
+                data, base = filled(given, numbers), initial
+            except NoSuchField:
+                data = given.data
+        segment = _segment(data[start:])
+        if len(segment) >= 20:
+            self._bases[int.from_bytes(segment[8:12], "big")] = base
+        return data
+
+    def _output(self, port: str, data: bytes) -> Output:
+        """What came out; of a segment also the number that its sequence number is to be seen from."""
+        packet = data[14:] if port == "internal" else data
+        segment = _segment(packet)
+        if len(segment) < 20:
+            return Output(port, data)
+        sequence, flags = int.from_bytes(segment[4:8], "big"), segment[13]
+        back = _connection(packet[:12] + packet[16:20] + packet[12:16] + packet[20:], reverse=True)
+        if flags & (SYN | ACK) == SYN | ACK:
+            self._initial[back] = sequence
+        base = self._initial.get(back, 0)
+        if flags & (RST | ACK) == RST:  # it repeats a number that a host sent (RFC 9293 3.10.7.1), or is our own
+            base = self._bases.get(sequence, base)
+        return Output(port, data, base)
 
     def _receive(self, port: Port, data: bytes, now: float) -> list[Effect]:
         buffer = bytearray(data)
@@ -88,7 +130,7 @@ class _Player:
                 case Transmit(Port.FLOW, data):
                     outputs += self._opened(bytes(data))
                 case Transmit(port, data):
-                    outputs.append(Output(str(port), bytes(data)))
+                    outputs.append(self._output(str(port), bytes(data)))
                 case OpenFlow():
                     outputs.append(Output("open"))
                 case CloseFlow():
@@ -101,6 +143,19 @@ class _Player:
 
     def _opened(self, data: bytes) -> list[Output]:
         return [
-            Output("tunnel", one.packet) if isinstance(one, Opened) else Output("unreadable", one.octets)
+            self._output("tunnel", one.packet) if isinstance(one, Opened) else Output("unreadable", one.octets)
             for one in self._far_end.receive(data)
         ]
+
+
+def _segment(packet: bytes) -> bytes:
+    """The TCP segment in an IPv4 packet that is no fragment, empty if there is none."""
+    if len(packet) < 40 or packet[9] != 6 or packet[0] >> 4 != 4 or int.from_bytes(packet[6:8], "big") & 0x3FFF:
+        return b""
+    return packet[4 * (packet[0] & 15) : int.from_bytes(packet[2:4], "big")]
+
+
+def _connection(packet: bytes, *, reverse: bool = False) -> bytes:
+    """Addresses and ports; ``reverse`` exchanges the ports (the caller has exchanged the addresses)."""
+    ports = _segment(packet)[:4]
+    return packet[12:20] + (ports[2:] + ports[:2] if reverse else ports)

@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from glassgate.conformance.model import (
+    Bind,
+    Checksum,
+    Fill,
     FlowInput,
     Input,
     PacketInput,
@@ -105,4 +108,12 @@ def _input_from_json(step: Mapping[str, Any]) -> Input:
         return TickInput()
     if "flow" in step:
         return FlowInput(FlowEvent(step["flow"]))
-    return PacketInput(VectorPort(step["port"]), bytes.fromhex(step["hex"]))
+    fill = tuple(_fill_from_json(one) for one in step.get("fill", ()))
+    return PacketInput(VectorPort(step["port"]), bytes.fromhex(step["hex"]), fill)
+
+
+def _fill_from_json(value: Mapping[str, Any]) -> Fill:
+    start, end = value["at"]
+    if value["kind"] == "bind":
+        return Bind(start, end, value["name"], value.get("plus", 0))
+    return Checksum(start, end, value["of"])
