@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -16,7 +16,7 @@ from glassgate.conformance.server.session import PING, Crossed, Dropped, Ended, 
 from glassgate.conformance.server.settings import Control, Settings
 from glassgate.conformance.simulation import Moment, NegotiatedFar, Network, read_ipv4
 from glassgate.conformance.subjects import discovery
-from glassgate.contract import Cipher, GatewayConfig, Note, SeededEntropy
+from glassgate.contract import Cipher, GatewayConfig, Note, Port, SeededEntropy, Transmit
 from glassgate.contract.gateway import NoteKind
 
 BEYOND = "192.0.2.7"
@@ -349,6 +349,22 @@ def test_new_keys_that_do_not_come_end_it() -> None:
     assert [round(at - asked[0]) for at, _ in again] == [2, 6, 14, 30]
     assert round(ended[0] - asked[0]) == 60
     assert ended[1] == Ended("no keys within 60 s")
+
+
+def test_a_client_that_says_exit_leaves() -> None:
+    settings, introduction = introduce(SeededEntropy(b"keys"), Control.TLS_CRYPT, "udp")
+    ovpn = client_configuration(settings, introduction, "1.2.3.4", 1194) + "explicit-exit-notify 1\n"
+    config = GatewayConfig.from_json({"external": {"kind": "os"}, "tunnel": {"ovpn": ovpn, "proto": "udp"}})
+    endpoint, outputs = Endpoint(settings, SeededEntropy(b"far end")), list[Output]()
+    gateway: Any = discovery.find("reference")(config, SeededEntropy(b""))
+    network = Network(gateway, config, lambda moment: None, NegotiatedFar(endpoint, outputs.append))
+    network.start()
+    network.run(until=1.0)
+    for effect in gateway.stop(1.0):  # a driver's farewell; no part of what every gateway has
+        if isinstance(effect, Transmit) and effect.port is Port.FLOW:
+            outputs += endpoint.receive(effect.data, 1.0)
+    assert outputs[-1] == Ended("the client leaves")
+    assert any(isinstance(output, Crossed) and output.meaning.endswith("EXIT") for output in outputs)
 
 
 @pytest.mark.parametrize("text", ["PING", "exit"])
