@@ -99,7 +99,7 @@ def test_effects_notes_and_deadline_are_read(tmp_path: Path) -> None:
 
 def test_requests_are_those_of_the_protocol(tmp_path: Path) -> None:
     seen = tmp_path / "seen"
-    with program(tmp_path, f"open({str(seen)!r}, 'a').write(line)\nsay({NOTHING!r})") as subject:
+    with program(tmp_path, f"with open({str(seen)!r}, 'a') as log: log.write(line)\nsay({NOTHING!r})") as subject:
         subject.start({"notes": True}, 0.0)
         subject.receive(Port.FLOW, b"\x0a\xff", 0.5)
         subject.flow(FlowEvent.CLOSED, 1.0)
@@ -216,7 +216,8 @@ def test_a_request_longer_than_a_pipe_is_sent_while_the_program_writes(tmp_path:
 def test_the_program_and_its_children_are_gone_afterwards(tmp_path: Path) -> None:
     child = tmp_path / "child"
     body = (
-        f"pid = os.fork()\nif pid == 0:\n    time.sleep(60)\nopen({str(child)!r}, 'w').write(str(pid))\ntime.sleep(60)"
+        "pid = os.fork()\nif pid == 0:\n    time.sleep(60)\n"
+        f"with open({str(child)!r}, 'w') as file: file.write(str(pid))\ntime.sleep(60)"
     )
     with program(tmp_path, body, SHORT) as subject, pytest.raises(SubjectFault):
         subject.tick(0.0)
