@@ -440,6 +440,8 @@ class Connection:
         if self._probe_interval and self._send_window:
             self._next = self.unacknowledged  # a probe's octet may not have been taken
             self._probe_interval = 0.0
+            if self._highest > self.unacknowledged:
+                self.due = now + self._timeout
         if self._send_window == 0:
             self._unanswered = 0  # a closed window that is told is an answer (RFC 9293 3.8.6.1)
         return rules.L3_ACCEPTABLE_ACK if self.state is State.CLOSED else None
@@ -465,12 +467,14 @@ class Connection:
         end = min(segment.end, start + room)
         if start >= end:  # a FIN whose text is known already
             self._owes_acknowledgment = True
-            return rules.L3_TEXT
+            return rules.L3_OUT_OF_ORDER if self._spans else rules.L3_TEXT
         if ahead > 0:
+            if self._owes_acknowledgment and not segment.flags & FIN:  # each gets its own: RFC 5681 4.2
+                self._acknowledge(now, rules.L3_OUT_OF_ORDER)
             held = self._spans
             if self._hold(self.receive_next + ahead, self.receive_next + ahead + end - start):
                 self._place_new(packet, start, end, ahead, held)
-            self._acknowledge(now, rules.L3_OUT_OF_ORDER)
+            self._owes_acknowledgment = True
             return rules.L3_OUT_OF_ORDER
         self._place_new(packet, start, end, 0, self._spans)
         before = self.receive_next
@@ -495,7 +499,8 @@ class Connection:
         text_at = segment.sequence + (segment.flags >> 1 & 1)  # behind a SYN
         at = self.receive_next + distance(text_at + segment.end - segment.text, self.receive_next)
         if self.receive_next <= at < self._promised and self.state in ON_FIN:
-            self._fin_received_at = at
+            if self._fin_received_at is None:  # the first one counts
+                self._fin_received_at = at
             self._owes_acknowledgment = True
 
     def _reach_fin(self, now: float) -> Rule | None:
@@ -627,7 +632,8 @@ class Connection:
             if self._next + length > limit:
                 # RFC 9293 3.8.6.2.1: less than a segment only if that is half of what the peer ever had room for
                 length = limit - self._next
-                if length <= 0 or length < self._largest_window // 2:
+                is_silly = length < self._largest_window // 2 and self._next >= self._highest
+                if length <= 0 or is_silly:
                     break
             if not self._send_piece(length, end, now, rules.L3_TEXT):
                 break

@@ -197,7 +197,7 @@ class Sending:
         """Nagle, and no silly windows (RFC 9293 3.8.6.2.1): a full segment, or all there is, or half of the window."""
         if size == 0:
             return False
-        if size == self.segment_size:
+        if size == self.segment_size or self.nxt < self.highest:  # what is sent again is not held back (RFC 6298 5.4)
             return True
         if size == waiting:
             return not self.is_nagle or self.nxt == self.una or self.fin is not None
