@@ -132,10 +132,9 @@ class External:
         for over in self._reassembly.tick(now):
             yield dropped(rules.S12_TIMEOUT_SILENT, source=over.key.source, identification=over.key.identification)
         if self._waits_for_router_until is not None and self._waits_for_router_until <= now:
+            # ARP has forgotten what waited, for its table was full: the flow may send it again.
             self._waits_for_router_until = None
-            self._flows[0].has_left(
-                now
-            )  # ARP has forgotten what waited, for its table was full: the flow may send it again
+            self._flows[0].has_left(now)
         if self._waits_for_router_until is None:
             for flow in self._flows:
                 yield from self._run(flow, flow.tick(now), now)

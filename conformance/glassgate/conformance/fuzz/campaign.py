@@ -133,12 +133,11 @@ def run_slice(plan: Plan, seed: int, seconds: float, corpus: Sequence[Story], kn
 
 
 def _next_story(dice: random.Random, pairing: Pairing, starters: Sequence[Story], corpus: Sequence[Story]) -> Story:
-    """Half grammar, half mutation; a mutation that no gateway can be configured with is replaced."""
+    """Half grammar, half mutation: of what was found on the way rather than of what was there at the start."""
     pool = corpus if corpus and (not starters or dice.random() < 0.6) else starters
     if not pool or dice.random() < 0.5:
         return grammar.story(dice, pairing.services())
-    chosen = mutation.mutate(dice, dice.choice(pool), dice.choice(pool))
-    return chosen
+    return mutation.mutate(dice, dice.choice(pool), dice.choice(pool))
 
 
 def playable(plan: Plan, stories: Sequence[Story]) -> tuple[Story, ...]:

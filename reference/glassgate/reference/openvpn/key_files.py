@@ -25,6 +25,9 @@ from glassgate.reference.openvpn.wrapping import STATIC_KEY_OCTETS, StaticKey, W
 
 Contents = Mapping[str, tuple[Directive, bytes]]
 
+SHORTEST_WRAPPED_KEY, LONGEST_WRAPPED_KEY = 290, 1024
+"""Octets: tag, key and length, with no metadata or the most of it (tls_crypt.h TLS_CRYPT_V2_MAX_WKC_LEN)."""
+
 _STATIC_KEY = re.compile(rb"-----BEGIN OpenVPN Static key V1-----([0-9a-fA-F\s]*)-----END OpenVPN Static key V1-----")
 _CLIENT_KEY = re.compile(
     rb"-----BEGIN OpenVPN tls-crypt-v2 client key-----"
@@ -51,14 +54,19 @@ def _is_even(digits: bytes) -> bool:
 
 
 def client_key(directive: Directive, content: bytes) -> WrapTlsCryptV2:
-    """The client's own key, then the same as only the server can open it; the last two octets tell its length."""
+    """The client's own key, then the same as only the server can open it; the last two octets tell its length.
+
+    Raises:
+        ProfileError: there is none, or it cannot be used.
+    """
     match = _CLIENT_KEY.search(content)
     try:
         octets = base64.b64decode(b"".join(match[1].split()), validate=True) if match else b""
     except binascii.Error:
         octets = b""
     key, wrapped = octets[:STATIC_KEY_OCTETS], octets[STATIC_KEY_OCTETS:]
-    if not 290 <= len(wrapped) <= 1024 or int.from_bytes(wrapped[-2:], "big") != len(wrapped):
+    told_length = int.from_bytes(wrapped[-2:], "big")
+    if told_length != len(wrapped) or not SHORTEST_WRAPPED_KEY <= told_length <= LONGEST_WRAPPED_KEY:
         raise directive.error("holds no tls-crypt-v2 client key", show=directive.inline is None)
     return WrapTlsCryptV2(StaticKey(key), wrapped)
 
@@ -88,13 +96,13 @@ def private_key(contents: Contents) -> PrivateKey | None:
         return None
     directive, content = contents["key"]
     shown = directive.inline is None
-    encrypted = b"ENCRYPTED" in content
-    if encrypted and "askpass" not in contents:
+    is_encrypted = b"ENCRYPTED" in content
+    if is_encrypted and "askpass" not in contents:
         raise directive.error("is encrypted: give its password with 'askpass FILE'", show=shown)
     try:
-        key = serialization.load_pem_private_key(content, _password(contents) if encrypted else None)
+        key = serialization.load_pem_private_key(content, _password(contents) if is_encrypted else None)
     except ValueError:
-        problem = "cannot be decrypted with the password of 'askpass'" if encrypted else "holds no readable PEM key"
+        problem = "cannot be decrypted with the password of 'askpass'" if is_encrypted else "holds no readable PEM key"
         raise directive.error(problem, show=shown) from None
     return _usable(directive, key)
 
