@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from glassgate.conformance import model
-from glassgate.conformance.mutants.excuses import Excuse, ExcuseError, excuse_for, read_excuses, unneeded
+from glassgate.conformance.mutants.excuses import Excuse, ExcuseError, excuse_for, read_excuses, read_left_out, unneeded
 from glassgate.conformance.mutants.making import DATA_PLANE, Mutant, ToolMissing, mutants_of, path_of
 from glassgate.conformance.mutants.trying import Laboratory, Trial, Verdict, entered_by
 from glassgate.conformance.subjects import discovery
@@ -82,7 +82,9 @@ def mutants(modules: tuple[str, ...], sample: int | None, seed: int, jobs: int, 
     try:
         excuses = [excuse for excuse in read_excuses() if excuse.module in chosen]
         texts = {name: path_of(name).read_text("utf-8") for name in chosen}
+        left_out = read_left_out()
         every = [mutant for name in chosen for mutant in mutants_of(name, texts[name])]
+        every = [mutant for mutant in every if (mutant.module, mutant.function) not in left_out]
     except (ToolMissing, ExcuseError) as error:
         raise click.UsageError(str(error)) from None
     drawn = every if sample is None else random.Random(seed).sample(every, min(sample, len(every)))

@@ -2,6 +2,8 @@
 
 An excuse is known by the module and the text of the line, so it keeps its place when lines move, and falls when its
 line is written anew. ``becomes`` tells the changed lines that are meant; without it, every change of the line is.
+
+A function that only says what notes tell, or that only a driver calls, is no part of the data plane: it is left out.
 """
 
 from __future__ import annotations
@@ -71,6 +73,23 @@ def _excuse(index: int, entry: dict[str, object]) -> Excuse:
         raise ExcuseError(f"{name}.becomes: is no list")
     text = {member: str(entry.get(member, "")) for member in ("module", "line", "function", "reason")}
     return Excuse(becomes=tuple(str(line) for line in lines), **text)
+
+
+def read_left_out(text: str | None = None) -> dict[tuple[str, str], str]:
+    """Module and function of what is not tried, each with its reason.
+
+    Raises:
+        ExcuseError: a member is missing.
+    """
+    if text is None:
+        text = (resources.files("glassgate.conformance.mutants") / EXCUSED).read_text("utf-8")
+    left_out = {}
+    for index, entry in enumerate(tomllib.loads(text).get("left_out", [])):
+        for member in ("module", "function", "reason"):
+            if not entry.get(member):
+                raise ExcuseError(f"{EXCUSED}: left_out[{index}].{member}: is missing")
+        left_out[str(entry["module"]), str(entry["function"])] = str(entry["reason"])
+    return left_out
 
 
 def excuse_for(trial: Trial, excuses: Iterable[Excuse]) -> Excuse | None:

@@ -19,6 +19,7 @@ from glassgate.conformance.authoring.story import (
     host_sends,
     into_tunnel,
     introduces,
+    start,
     to_host,
 )
 from glassgate.conformance.model import FlagNote, Result
@@ -684,6 +685,59 @@ for type_, name in (
         ],
     )
 
+for name, title, payload in (
+    ("udp", "A datagram from port 773 begins with the octet 3", udp(0x0305, 53, b"no error")),
+    ("protocol-0", "A packet of protocol 0 whose payload begins with the octet 3", raw(0, b"\x03" + bytes(27))),
+):
+    category.invalid(
+        f"fwd-ttl-1-looks-like-an-error-{name}",
+        f"{title}, and is no ICMP error for that: when it expires its sender is told",
+        rules.S17_EXPIRED,
+        rules.S20_NOT_ABOUT_ERROR,
+        source="RFC 1812 5.3.1, 4.3.2.7",
+        steps=[
+            introduces(HOST),
+            host_sends(packet := to_far(payload, time_to_live=1)).expect(
+                to_host(error_to(HOST.address, icmp_error(11, 0, packet)))
+            ),
+            fence(),
+        ],
+    )
+
+_EXPIRED = DATAGRAM.but(time_to_live=1)
+_TOLD = to_host(error_to(HOST.address, icmp_error(11, 0, _EXPIRED)))
+
+category.invalid(
+    "fwd-error-in-the-first-second",
+    "The allowance of errors is full from the start: half a second after it the first one leaves, and no second",
+    rules.S20_RATE,
+    rules.S17_EXPIRED,
+    source="RFC 1812 4.3.2.8",
+    config={"limits": {"icmp_burst": 1, "icmp_rate": 1}},
+    begins=start()[:1],
+    steps=[
+        introduces(HOST).at(0.4),
+        host_sends(_EXPIRED).at(0.5).expect(_TOLD),
+        host_sends(_EXPIRED).at(0.6).silence(),
+        fence().at(0.7),
+    ],
+)
+
+category.invalid(
+    "fwd-errors-at-exactly-their-rate",
+    "At twenty errors a second one may leave every twentieth of a second, though no binary fraction is one",
+    rules.S20_RATE,
+    rules.S17_EXPIRED,
+    source="RFC 1812 4.3.2.8",
+    config={"limits": {"icmp_burst": 1, "icmp_rate": 20}},
+    steps=[
+        introduces(HOST),
+        *(host_sends(_EXPIRED).at(5.0 + number / 20).expect(_TOLD) for number in range(5)),
+        host_sends(_EXPIRED).at(5.24).silence(),
+        fence(),
+    ],
+)
+
 category.vector(
     "fwd-ttl-1-unknown-icmp-type",
     "An expired ICMP message of unknown type is not known to be an error",
@@ -821,6 +875,7 @@ for name, title, options in (
     ("no-operations", "Forty octets of no-operation pass", NO_OPERATION * 40),
     ("unknown", "An unknown option of good form passes", option(0x5E, b"\x01\x02")),
     ("unknown-empty", "An option of two octets, type and length, is of good form", option(0x5E) + NO_OPERATION * 2),
+    ("empty-at-end", "Such an option may be the last: its length is the last octet", NO_OPERATION * 2 + option(0x5E)),
     ("security", "The basic security option passes", option(130, b"\xab\x00" + bytes(7)) + END_OF_OPTIONS),
     ("several", "Several options keep their order", NO_OPERATION + ROUTER_ALERT + record_route(room=1) + timestamp(1)),
     ("end-at-once", "An end of options at once leaves the rest as it is", END_OF_OPTIONS + b"\x83\x03\x04"),
