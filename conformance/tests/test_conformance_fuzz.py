@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glassgate.conformance import packets
@@ -18,6 +18,7 @@ from glassgate.conformance.cli import run
 from glassgate.conformance.fuzz import grammar, mutation
 from glassgate.conformance.fuzz.campaign import Pairing, Plan, run_slice
 from glassgate.conformance.fuzz.oracles import Judge, Output, Turn
+from glassgate.conformance.fuzz.player import play
 from glassgate.conformance.fuzz.shrinking import shrink
 from glassgate.conformance.fuzz.stories import Operation, Story
 from glassgate.conformance.model import PacketInput, TickInput, VectorPort
@@ -139,6 +140,7 @@ def test_a_story_survives_its_file(seed: int) -> None:
     assert Story.from_json(json.loads(json.dumps(story.to_json()))) == story
 
 
+@settings(deadline=None)  # a story may be long, and the machine busy
 @given(seed=st.integers(0, 2**32))
 def test_a_mutated_story_still_plays(seed: int) -> None:
     dice = random.Random(seed)
@@ -270,6 +272,54 @@ def test_fragments_of_one_datagram_keep_one_identification() -> None:
 
     assert normal(5, 5) == normal(8, 8)
     assert normal(5, 5) != normal(5, 6)
+
+
+def own_segment(sequence: int, base: int, window: int = 1000) -> Output:
+    segment = packets.tcp(7, 5000, packets.ACK, sequence=sequence, acknowledgment=3, window=window)
+    return replace(internal(PACKET.but(source="10.38.2.1", payload=segment)), base=base)
+
+
+def test_of_the_gateways_tcp_the_initial_number_and_the_window_are_free() -> None:
+    judge = Judge(CONFIG)
+
+    def normal(output: Output) -> bytes:
+        return judge.normal((output,))[0].data
+
+    assert normal(own_segment(1005, 1000)) == normal(own_segment(3, 2**32 - 2, window=7))
+    assert normal(own_segment(1005, 1000)) != normal(own_segment(1006, 1000))
+
+
+def test_a_host_acknowledges_what_each_gateway_chose() -> None:
+    """The handshake completes, and text comes back, whatever the initial sequence number is."""
+    arp = packets.Arp(operation=1, sender_hardware="02:00:00:00:00:05", sender_protocol=HOST,
+                      target_protocol="10.38.2.1").build()  # fmt: skip
+    asks = Ethernet(source="02:00:00:00:00:05", destination="ff:ff:ff:ff:ff:ff", type=0x0806, payload=arp)
+    scenes = grammar.Scenes(random.Random(1), grammar.configuration(random.Random(1)))
+
+    def says(flags: int, sequence: int, acknowledged: int | None, data: bytes = b"") -> Operation:
+        number: packets.Value = 0 if acknowledged is None else packets.bound("isn", acknowledged)
+        segment = packets.tcp(5000, 7, flags, sequence=sequence, acknowledgment=number, data=data)
+        packet = IPv4(source=HOST, destination="10.38.2.1", payload=segment)
+        return Operation(1, scenes._segment_input(packet, HOST))
+
+    story = Story(
+        {**grammar.configuration(random.Random(1)), "services": {"tcp_echo": [7]}},
+        (
+            Operation(1, PacketInput(VectorPort.INTERNAL, asks.build().data)),
+            says(packets.SYN, 1000, None),
+            says(packets.ACK, 1001, 1),
+            says(packets.PSH | packets.ACK, 1001, 1, b"echo"),
+        ),
+    )
+    turns = [play(REFERENCE, replace_entropy(story, seed)) for seed in ("00", "01")]
+    assert [turn[-1].outputs[-1].data[-4:] for turn in turns] == [b"echo", b"echo"]
+    assert turns[0][2].outputs[0].data != turns[1][2].outputs[0].data
+    judge = Judge(story.gateway_config)
+    assert judge.normal(turns[0][-1].outputs) == judge.normal(turns[1][-1].outputs)
+
+
+def replace_entropy(story: Story, seed: str) -> Story:
+    return Story({**story.config, "entropy": seed}, story.operations)
 
 
 # ── shrinking ──
