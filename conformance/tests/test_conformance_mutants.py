@@ -18,7 +18,7 @@ from glassgate.conformance.cli import run
 from glassgate.conformance.imports import dependents
 from glassgate.conformance.mutants import command, making
 from glassgate.conformance.mutants.command import BAR, Score
-from glassgate.conformance.mutants.excuses import Excuse, ExcuseError, excuse_for, read_excuses, unneeded
+from glassgate.conformance.mutants.excuses import Excuse, ExcuseError, excuse_for, read_excuses, read_left_out, unneeded
 from glassgate.conformance.mutants.making import (
     DATA_PLANE,
     Mutant,
@@ -96,17 +96,20 @@ SIZE = 2
 class Packet:
     @property
     def half(self, by=2):
+        assert by > 2, (
+            "2"
+        )
         return 2 / by
 """
 
 
-def test_each_change_knows_its_line_and_the_function_whose_body_it_is_in(tool: None) -> None:
+def test_each_change_outside_of_assertions_knows_its_line_and_the_function_around_it(tool: None) -> None:
     places = [(one.operator, one.line, one.text, one.function, one.first_line) for one in mutants_of("small", SMALL)]
 
     assert places == [
         ("Twos", 1, "SIZE = 2", "", 0),
         ("Twos", 5, "def half(self, by=2):", "", 0),
-        ("Twos", 6, "return 2 / by", "Packet.half", 4),
+        ("Twos", 9, "return 2 / by", "Packet.half", 4),
     ]
 
 
@@ -252,8 +255,22 @@ def test_a_wrong_excuse_is_told(entry: str, problem: str) -> None:
     assert str(caught.value).startswith(f"excused.toml: {problem}")
 
 
+def test_what_is_left_out_is_a_function_or_a_line() -> None:
+    (function, line) = read_left_out(
+        '[[left_out]]\nmodule = "ipv4"\nfunction = "told"\nreason = "r"\n'
+        '[[left_out]]\nmodule = "ipv4"\nline = "a"\nreason = "r"\n'
+    )
+
+    assert function.covers(mutant("b", function="told"))
+    assert not function.covers(mutant("b", function="build"))
+    assert line.covers(mutant("a"))
+    assert not line.covers(mutant("a", module="udp"))
+    with pytest.raises(ExcuseError, match="neither line nor function"):
+        read_left_out('[[left_out]]\nmodule = "ipv4"\nreason = "r"\n')
+
+
 def test_each_excused_line_stands_in_its_module() -> None:
-    for excuse in read_excuses():
+    for excuse in (*read_excuses(), *read_left_out()):
         assert excuse.module in DATA_PLANE
         if excuse.line:
             lines = [line.strip() for line in path_of(excuse.module).read_text("utf-8").splitlines()]

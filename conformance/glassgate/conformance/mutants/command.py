@@ -84,7 +84,7 @@ def mutants(modules: tuple[str, ...], sample: int | None, seed: int, jobs: int, 
         texts = {name: path_of(name).read_text("utf-8") for name in chosen}
         left_out = read_left_out()
         every = [mutant for name in chosen for mutant in mutants_of(name, texts[name])]
-        every = [mutant for mutant in every if (mutant.module, mutant.function) not in left_out]
+        every = [mutant for mutant in every if not any(one.covers(mutant) for one in left_out)]
     except (ToolMissing, ExcuseError) as error:
         raise click.UsageError(str(error)) from None
     drawn = every if sample is None else random.Random(seed).sample(every, min(sample, len(every)))

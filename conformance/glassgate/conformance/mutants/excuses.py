@@ -3,16 +3,17 @@
 An excuse is known by the module and the text of the line, so it keeps its place when lines move, and falls when its
 line is written anew. ``becomes`` tells the changed lines that are meant; without it, every change of the line is.
 
-A function that only says what notes tell, or that only a driver calls, is no part of the data plane: it is left out.
+What only makes notes, or only a driver calls, is no part of the data plane: such functions and lines are left out.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from importlib import resources
 
+from glassgate.conformance.mutants.making import Mutant
 from glassgate.conformance.mutants.trying import Trial
 
 EXCUSED = "excused.toml"
@@ -53,21 +54,12 @@ def read_excuses(text: str | None = None) -> list[Excuse]:
     Raises:
         ExcuseError: a member is missing, unknown or empty.
     """
-    if text is None:
-        text = (resources.files("glassgate.conformance.mutants") / EXCUSED).read_text("utf-8")
-    return [_excuse(index, entry) for index, entry in enumerate(tomllib.loads(text).get("excuse", []))]
+    entries = tomllib.loads(_packaged() if text is None else text).get("excuse", [])
+    return [_excuse(f"{EXCUSED}: excuse[{index}]", entry) for index, entry in enumerate(entries)]
 
 
-def _excuse(index: int, entry: dict[str, object]) -> Excuse:
-    name = f"{EXCUSED}: excuse[{index}]"
-    strange = sorted(set(entry) - _MEMBERS)
-    if strange:
-        raise ExcuseError(f"{name}: {strange[0]} is not known; known are {', '.join(sorted(_MEMBERS))}")
-    for member in ("module", "reason"):
-        if not entry.get(member):
-            raise ExcuseError(f"{name}.{member}: is missing")
-    if not entry.get("line") and not entry.get("function"):
-        raise ExcuseError(f"{name}: tells neither line nor function")
+def _excuse(name: str, entry: dict[str, object]) -> Excuse:
+    _check(name, entry, _MEMBERS)
     lines = entry.get("becomes", [])
     if not isinstance(lines, list):
         raise ExcuseError(f"{name}.becomes: is no list")
@@ -75,21 +67,52 @@ def _excuse(index: int, entry: dict[str, object]) -> Excuse:
     return Excuse(becomes=tuple(str(line) for line in lines), **text)
 
 
-def read_left_out(text: str | None = None) -> dict[tuple[str, str], str]:
-    """Module and function of what is not tried, each with its reason.
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A function or a line that is not changed at all."""
+
+    module: str
+    function: str
+    line: str
+    reason: str
+
+    def covers(self, mutant: Mutant) -> bool:
+        """Whether a change would be there."""
+        return (
+            mutant.module == self.module
+            and (not self.function or mutant.function == self.function)
+            and (not self.line or mutant.text == self.line)
+        )
+
+
+def read_left_out(text: str | None = None) -> list[LeftOut]:
+    """What comes with this package as left out, or what ``text`` tells.
 
     Raises:
-        ExcuseError: a member is missing.
+        ExcuseError: a member is missing, unknown or empty.
     """
-    if text is None:
-        text = (resources.files("glassgate.conformance.mutants") / EXCUSED).read_text("utf-8")
-    left_out = {}
-    for index, entry in enumerate(tomllib.loads(text).get("left_out", [])):
-        for member in ("module", "function", "reason"):
-            if not entry.get(member):
-                raise ExcuseError(f"{EXCUSED}: left_out[{index}].{member}: is missing")
-        left_out[str(entry["module"]), str(entry["function"])] = str(entry["reason"])
-    return left_out
+    entries = tomllib.loads(_packaged() if text is None else text).get("left_out", [])
+    return [_left_out(f"{EXCUSED}: left_out[{index}]", entry) for index, entry in enumerate(entries)]
+
+
+def _left_out(name: str, entry: dict[str, object]) -> LeftOut:
+    _check(name, entry, _MEMBERS - {"becomes"})
+    return LeftOut(**{member: str(entry.get(member, "")) for member in ("module", "function", "line", "reason")})
+
+
+def _check(name: str, entry: dict[str, object], known: Set[str]) -> None:
+    strange = sorted(set(entry) - known)
+    if strange:
+        raise ExcuseError(f"{name}: {strange[0]} is not known; known are {', '.join(sorted(known))}")
+    for member in ("module", "reason"):
+        if not entry.get(member):
+            raise ExcuseError(f"{name}.{member}: is missing")
+    if not entry.get("line") and not entry.get("function"):
+        raise ExcuseError(f"{name}: tells neither line nor function")
+
+
+def _packaged() -> str:
+    return (resources.files("glassgate.conformance.mutants") / EXCUSED).read_text("utf-8")
 
 
 def excuse_for(trial: Trial, excuses: Iterable[Excuse]) -> Excuse | None:

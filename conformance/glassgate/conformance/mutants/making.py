@@ -6,8 +6,8 @@ Its operators that change nothing a vector could ever see are left out:
 - ``NoOp``, which is a test of the tool;
 - ``==`` turned into ``is``, and the like: which small numbers are one object is CPython's choice.
 
-So is a change in an annotation, which no gateway evaluates, and in what a dataclass forbids (``frozen``, ``slots``),
-which no packet can ask for: see ``is_same_code``.
+So are changes of assertions, which are about our own callers and decide nothing; in an annotation, which no gateway
+evaluates; and in what a dataclass forbids (``frozen``, ``slots``), which no packet can ask for: see ``is_same_code``.
 """
 
 from __future__ import annotations
@@ -80,12 +80,21 @@ def mutants_of(module: str, text: str) -> list[Mutant]:
         ToolMissing: cosmic-ray is not installed.
     """
     nodes = [*_tool("ast").ast_nodes(_tool("ast").get_ast(text))]
-    functions = [*_functions(ast.parse(text), "")]
+    tree = ast.parse(text)
+    functions = [*_functions(tree, "")]
+    asserted = {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
     lines = text.splitlines()
     found = []
     for name, operator in _operators().items():
         positions = (start for node in nodes for start, _ in operator.mutation_positions(node))
         for occurrence, (line, column) in enumerate(positions):
+            if line in asserted:
+                continue
             function, first = _around(functions, line)
             place = Mutant(module, name, occurrence, line, column, lines[line - 1].strip(), function, first)
             found.append(place)
