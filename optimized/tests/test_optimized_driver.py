@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -325,3 +326,40 @@ def test_bad_input_gets_one_line_and_status_2(tmp_path, arguments, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_with_its_own_stack_outside_both_interfaces_are_served(make):
+    """ARP, SYN, a record out and one in, and a FIN at the end; no socket of the kernel's takes part."""
+    world = make.World(is_started=False)
+    members = world.config.to_json() | {"external": {"kind": "stack"}, "notes": False}
+    gateway = BatchGateway(GatewayConfig.from_json(members), os.urandom)
+    inside, outside = Frames(), Frames()
+    driver = Driver(gateway, inside, outside)
+    mac, router = bytes.fromhex("0200c0a80105"), bytes.fromhex("0200c0a80101")
+    driver.begin()
+    assert [frame[12:14] for frame in outside.sent] == [b"\x08\x06"] * 2
+    outside.put(make.arp(2, router, "192.168.1.1", "192.168.1.5", mac, mac))
+    driver.turn()
+    port, _, sequence = struct.unpack_from(">HHI", outside.sent[-1], 34)
+
+    def server(flags, text=b"", **fields):
+        given = {"sequence": 5001, "acknowledgment": (sequence + 1) & 0xFFFFFFFF} | fields
+        packet = make.tcp("1.2.3.4", "192.168.1.5", (1194, port), flags, text, **given)
+        outside.put(make.ethernet(packet, router, mac))
+        driver.turn()
+
+    server(0x12, sequence=5000)
+    inside.put(make.arp(1, make.hardware(HOST), HOST, "10.38.2.1"))
+    driver.turn()
+    inside.put(make.ethernet(make.udp(HOST, "8.8.8.8", 1, 2, b"out"), make.hardware(HOST)))
+    driver.turn()
+    assert outside.sent[-1][:12] == router + mac
+    assert len(outside.sent[-1]) == 54 + 2 + 24 + 31
+    server(0x18, world.record(make.udp("8.8.8.8", HOST, 2, 1, b"in")))
+    assert inside.sent[-1][14:] == make.udp("8.8.8.8", HOST, 2, 1, b"in", ttl=63)
+    gateway.stop(time.monotonic())
+    driver._flush()
+    assert outside.sent[-1][47] & 0x01
+    assert not gateway.has_left
+    assert driver.counters.outer_frames_out == len(outside.sent)
+    driver.end()

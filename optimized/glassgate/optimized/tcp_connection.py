@@ -611,8 +611,7 @@ class Connection:
 
     def tell_window(self, now: float) -> None:
         """A window that opened by a segment or half of its buffer is told (RFC 9293 3.8.6.2.2)."""
-        told = self._promised - self.receive_next
-        if self.state in TAKING_TEXT and told < self.offered_size and self._can_open():
+        if self.state in TAKING_TEXT and self._can_open():
             self._acknowledge(now, rules.L3_WINDOW_UPDATE)
 
     def _can_open(self) -> bool:

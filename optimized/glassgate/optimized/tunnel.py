@@ -353,7 +353,8 @@ class Tunnel:
         self._addresses.set_tunnel(address)
         self.mtu = mtu
         self.mssfix = mssfix
-        self.longest_record = max(mtu, DEFAULT_MTU) + RECORD_EXCESS  # control packets are as long as ever
+        carries_control = self._client is not None  # control packets are as long as ever
+        self.longest_record = (max(mtu, DEFAULT_MTU) if carries_control else mtu) + RECORD_EXCESS
 
     def _end(self, failed: control.Failed, now: float) -> None:
         """The control plane gives the session up: close, and come again if it may."""
