@@ -605,6 +605,18 @@ category.vector(
 )
 
 category.vector(
+    "fwd-checksum-just-below",
+    "A header checksum of 0xfefe becomes 0xfffe: the complements add up to 0x10000, and their carry is all there is",
+    rules.S17_DECREMENT,
+    source="RFC 1624 3; RFC 1071 1",
+    steps=[
+        host_sends(packet := _with_checksum(DATAGRAM, 0xFEFE)).expect(
+            into_tunnel(passed(packet, header_checksum=0xFFFE))
+        ),
+    ],
+)
+
+category.vector(
     "fwd-checksum-wraps",
     "A header checksum of 0xff12 becomes 0x0013: the carry goes round",
     rules.S17_DECREMENT,

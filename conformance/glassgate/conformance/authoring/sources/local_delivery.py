@@ -140,6 +140,19 @@ category.vector(
 )
 
 category.vector(
+    "local-echo-reply-sum-is-all-carry",
+    "An echo reply whose words add up to 0x10000 has the checksum 0xfffe: the carry is added even where nothing is left",
+    rules.L1_ECHO,
+    source="RFC 1071 1; RFC 792 Echo",
+    steps=[
+        introduces(HOST),
+        host_sends(to_gateway(echo_request(0xFFFF, 1, b""))).expect(
+            to_host(from_gateway(HOST.address, echo_reply(0xFFFF, 1, b"", given=0xFFFE)))
+        ),
+    ],
+)
+
+category.vector(
     "local-echo-request-checksum-zero",
     "A request whose checksum is rightly 0x0000 is answered; a checksum adjusted by the difference would be wrong here",
     rules.L1_ECHO,
