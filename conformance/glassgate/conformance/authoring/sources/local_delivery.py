@@ -141,7 +141,7 @@ category.vector(
 
 category.vector(
     "local-echo-reply-sum-is-all-carry",
-    "An echo reply whose words add up to 0x10000 has the checksum 0xfffe: the carry is added even where nothing is left",
+    "An echo reply whose words add up to 0x10000 has the checksum 0xfffe: the carry comes back",
     rules.L1_ECHO,
     source="RFC 1071 1; RFC 792 Echo",
     steps=[
