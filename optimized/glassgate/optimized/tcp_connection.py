@@ -357,6 +357,7 @@ class Connection:
             rule = self._receive_text(segment, packet, ahead, now)
         if self._spans and self._spans[0][0] <= self.receive_next and self.state in TAKING_TEXT:
             self._deliver_held(now)
+            rule = rules.L3_TEXT if rule is rules.L3_OUT_OF_ORDER else rule
         return self._reach_fin(now) or rule
 
     def _receive_in_syn_sent(self, segment: Segment, packet: memoryview, now: float) -> Rule:
