@@ -76,6 +76,15 @@ category.vector(
 )
 
 category.vector(
+    "frame-length-1",
+    "A record of one octet is a record: a control packet, which means nothing under fixed keys, and the stream goes on",
+    rules.S3_RECORD,
+    rules.S27_CONTROL,
+    source="OpenVPN socket.c stream_buf_added; PROTOCOL 1, 2",
+    steps=[introduces(HOST), flow_brings(b"\x00\x01\x28").silence(), flow_brings(ONE).expect(DELIVERED)],
+)
+
+category.vector(
     "frame-two-in-one",
     "Two records in one piece are two packets, in order",
     rules.S3_RECORD,
