@@ -137,6 +137,9 @@ BROKEN_LIST = ("-----BEGIN X509 CRL-----", "abcd", "-----END X509 CRL-----")
             ["crl-verify revoked dir"],
             "a.ovpn:3: crl-verify 'revoked' 'dir': a directory of revocations is not supported",
         ),
+        (["topology ring"], "a.ovpn:3: topology 'ring': 'ring' is not one of subnet, net30, p2p"),
+        (["peer-fingerprint ab:cd"], "a.ovpn:3: peer-fingerprint: 'ab:cd' is not a SHA-256 in hexadecimal"),
+        (["peer-fingerprint xyz"], "a.ovpn:3: peer-fingerprint: 'xyz' is not a SHA-256 in hexadecimal"),
         (["hand-window soon"], "a.ovpn:3: hand-window 'soon': 'soon' is not a whole number from 0 to 2147483647"),
         (["data-ciphers BF-CBC"], "a.ovpn:3: data-ciphers 'BF-CBC': none of these is supported"),
         (["auth WHIRLPOOL"], "a.ovpn:3: auth 'WHIRLPOOL': 'WHIRLPOOL' is not one of SHA1"),
@@ -221,7 +224,9 @@ def test_the_environment_is_for_scripts_except_what_the_server_is_told(parse: An
 
 
 def test_what_says_only_what_is_so_anyway(parse: Any) -> None:
-    profile = parse("mode p2p", "dev-type tun", "ifconfig 10.8.0.2 10.8.0.1", "auth none", "connect-retry 7")
+    profile = parse(
+        "mode p2p", "dev-type tun", "topology net30", "ifconfig 10.8.0.2 10.8.0.1", "auth none", "connect-retry 7"
+    )
     assert (profile.ifconfig, profile.connect_retry) == (("10.8.0.2", "10.8.0.1"), 7.0)
     assert profile.connect_retry_longest == parse().connect_retry_longest
 

@@ -163,6 +163,13 @@ def test_versions_and_ciphers_are_those_of_the_profile(lines: list[str], version
     )
 
 
+def test_a_client_may_have_no_certificate(make_world: Any) -> None:
+    world = make_world("<auth-user-pass>\nalice\nsecret\n</auth-user-pass>", identity=None)
+    world.start()
+    assert world.of(UseKey), world.failed
+    assert world.server.keys[0].tls.get_peer_certificate() is None
+
+
 def test_authorities_between_are_sent_along(make_world: Any, authority: Any) -> None:
     between = authority.issue_authority("between")
     identity = between.issue("client")

@@ -149,6 +149,12 @@ def test_a_restart_gives_up_the_flow_and_makes_another() -> None:
     assert client.heard == ["start 0"]
 
 
+def test_a_tunnel_that_was_not_started_is_not_restarted() -> None:
+    tunnel = OpenVpnTunnel(Tunnel(session=SESSION), INSIDE, None, None)
+    assert said(tunnel.restart(5.0)) == []
+    assert tunnel.deadline is None
+
+
 def test_a_server_that_closes_before_the_tunnel_is_up_has_a_reason() -> None:
     tunnel, client, _ = connected()
     client.look_at = "its log says why"
