@@ -103,7 +103,8 @@ class Client:
         before = len(self.host.received)
         asked = 0.0
         for _ in self.run():
-            if answers := [read for read in self.host.received[before:] if read.source == BEYOND]:
+            received = self.host.received[before:]  # perhaps also late answers to a ping of another size
+            if answers := [read for read in received if (read.source, len(read.payload)) == (BEYOND, 8 + size)]:
                 expected = packets.echo_reply(1, 1, bytes(size)).build(BEYOND, self.host.address).data
                 assert answers[0].payload == expected
                 return

@@ -118,6 +118,7 @@ def test_a_ping_crosses_both_ways(control: Control, cipher: Cipher, exports_keys
     (installed,) = story.of(Installed)
     assert isinstance(installed, Installed)
     assert installed.session.cipher is cipher
+    assert any(isinstance(output, Crossed) and f"TLS is up (TLSv{tls}" in output.meaning for output in story.outputs)
 
 
 @pytest.mark.parametrize("gateway", ["reference", "optimized"])
