@@ -37,6 +37,7 @@ class Queue:
 
     def __init__(self, heard: Callable[[bytes], None]) -> None:
         self._heard = heard
+        self.seconds_ago = 0.0
         self._judge, self._gateway = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._judge.setblocking(False)
 
@@ -51,6 +52,9 @@ class Queue:
             return self._judge.recv(65535)
         except BlockingIOError:
             return None
+
+    def age(self) -> float:
+        return self.seconds_ago
 
     def emit(self, octets: bytes) -> None:
         self._gateway.send(octets)
@@ -207,6 +211,16 @@ def test_a_start_that_is_judged_shows_the_announcement(gateway: Small) -> None:
     gateway.internal.emit(ANNOUNCEMENT)
     subject = Wire("small", gateway, Profile())
     assert subject.start(CONFIG, 0.0, "wire").effects == (ActualPacket(VectorPort.INTERNAL, ANNOUNCEMENT),)
+
+
+def test_time_begins_when_the_announcement_came_not_when_it_was_read(gateway: Small) -> None:
+    gateway.internal.emit(ANNOUNCEMENT)
+    gateway.internal.seconds_ago = 0.4
+    subject = Wire("small", gateway, Profile())
+    subject.start(CONFIG, 0.0, "wire")
+    began = time.monotonic()
+    subject.tick(0.6)
+    assert time.monotonic() - began < 0.5
 
 
 # ── which vectors ─────────────────────────────────────────────────────────────────────────────────────────────────────

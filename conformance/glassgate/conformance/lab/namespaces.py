@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ ETH_P_ALL = 0x0003  # packet(7), linux/if_ether.h
 SOL_PACKET = 263
 PACKET_QDISC_BYPASS = 20
 PACKET_IGNORE_OUTGOING = 23
+SO_TIMESTAMPNS = 35  # socket(7)
+ANCILLARY_OCTETS = 64
 SIOCETHTOOL = 0x8946  # linux/sockios.h
 ETHTOOL_OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)  # linux/ethtool.h: STXCSUM, STSO, SGSO, SGRO
 RECEIVE_OCTETS = 4 * 1024 * 1024
@@ -91,6 +94,7 @@ class PacketSocket:
     """Everything that an interface receives, and a way to send anything from it; what it sends itself is not seen."""
 
     def __init__(self, namespace: str | None, interface: str) -> None:
+        self._came: float | None = None
         if namespace is None:
             self.socket = _bound(interface)
         else:
@@ -115,15 +119,30 @@ class PacketSocket:
     def receive(self) -> bytes | None:
         """The next frame or packet; None if there is none."""
         try:
-            return self.socket.recv(LARGEST_READ)
+            octets, ancillary, _, _ = self.socket.recvmsg(LARGEST_READ, ANCILLARY_OCTETS)
+            self._came = _stamp(ancillary)
+            return octets
         except BlockingIOError:
             return None
         except OSError as error:
             raise LabError(f"the interface is gone: {error.strerror}") from None
 
+    def age(self) -> float:
+        """How many seconds ago that came which ``receive`` gave last, by the kernel's own stamp."""
+        return 0.0 if self._came is None else max(0.0, time.time() - self._came)
+
     def close(self) -> None:
         """Let go of the interface."""
         self.socket.close()
+
+
+def _stamp(ancillary: list[tuple[int, int, bytes]]) -> float | None:
+    """When a frame came, in seconds since 1970, if the kernel says so."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = struct.unpack("ll", data)
+            return float(seconds) + float(nanoseconds) / 1e9
+    return None
 
 
 def _bound(interface: str) -> socket.socket:
@@ -132,6 +151,7 @@ def _bound(interface: str) -> socket.socket:
         made.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         # An interface that came up a moment ago has no queue yet, and what is queued there is lost.
         made.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+        made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_OCTETS)
         made.bind((interface, ETH_P_ALL))  # only now: before, it would hear every interface
     except OSError as error:

@@ -86,6 +86,9 @@ class Side(Protocol):
             LabError: there will be none any more.
         """
 
+    def age(self) -> float:
+        """How many seconds ago that came which ``receive`` gave last."""
+
 
 class LiveGateway(Protocol):
     """What the judge needs of a gateway and its surroundings."""
@@ -364,9 +367,9 @@ class Wire:
     def _arrived(self, octets: bytes) -> list[Actual]:
         """A frame of the internal network, unless it is the second announcement of a gateway that is prepared."""
         if octets.startswith(self._announcement):
-            now = time.monotonic()
-            self._announced = self._announced or now
-            if self._second_due is not None and abs(now - self._second_due) < SECOND_TOLERANCE:
+            came = time.monotonic() - self._gateway.internal.age()
+            self._announced = self._announced or came
+            if self._second_due is not None and abs(came - self._second_due) < SECOND_TOLERANCE:
                 self._second_due = None
                 return []
         return [ActualPacket(VectorPort.INTERNAL, octets)]
