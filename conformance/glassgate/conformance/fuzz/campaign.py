@@ -73,20 +73,28 @@ class Plan:
     compare_rules: bool = True
     starters: tuple[Story, ...] = ()
     """Stories to mutate from the beginning: the suite's vectors, an older corpus."""
+    with_tcp: bool = False
+    """Whether there are conversations with the TCP echo service. Standards leave its timers some freedom."""
+
+    def pairing(self) -> Pairing:
+        """The two implementations."""
+        return Pairing(discovery.find(self.left), discovery.find(self.right), self.compare_rules, self.with_tcp)
 
 
 class Pairing:
     """Two implementations and how a story is judged on them."""
 
-    def __init__(self, left: Implementation, right: Implementation, compare_rules: bool) -> None:
+    def __init__(self, left: Implementation, right: Implementation, compare_rules: bool, with_tcp: bool = True) -> None:
         self.left = left
         self.right = right
+        self._with_tcp = with_tcp
         self._compare_rules = compare_rules and all("notes" in one.capabilities for one in (left, right))
 
     def services(self) -> dict[str, Any]:
-        """The services that both gateways have."""
+        """The services that both gateways have, and that are wanted."""
         both = self.left.capabilities & self.right.capabilities
-        return {name: [7] if name in both else [] for name in ("udp_echo", "tcp_echo")}
+        wanted = both if self._with_tcp else both - {"tcp_echo"}
+        return {name: [7] if name in wanted else [] for name in ("udp_echo", "tcp_echo")}
 
     def judge(self, story: Story) -> tuple[Finding | None, list[Turn], list[Turn]]:
         """Play a story on both; the first finding, and the two tellings."""
@@ -110,7 +118,7 @@ class Pairing:
 
 def run_slice(plan: Plan, seed: int, seconds: float, corpus: Sequence[Story], known: frozenset[Pair]) -> Tally:
     """Fuzz for ``seconds``; ``known`` pairs are not new. The tally's corpus holds the stories that reached new ones."""
-    pairing = Pairing(discovery.find(plan.left), discovery.find(plan.right), plan.compare_rules)
+    pairing = plan.pairing()
     dice = random.Random(seed)
     tally = Tally()
     seen = set(known)
@@ -142,12 +150,12 @@ def _next_story(dice: random.Random, pairing: Pairing, starters: Sequence[Story]
 
 def playable(plan: Plan, stories: Sequence[Story]) -> tuple[Story, ...]:
     """Those stories whose configuration both gateways can take, with the services that both have."""
-    pairing = Pairing(discovery.find(plan.left), discovery.find(plan.right), plan.compare_rules)
+    pairing = plan.pairing()
     capabilities = pairing.left.capabilities & pairing.right.capabilities
     taken = []
     for story in stories:
         config = story.config
-        if "tcp_echo" not in capabilities:
+        if not pairing.services()["tcp_echo"]:
             config = {**config, "services": {**config.get("services", {}), "tcp_echo": []}}
         try:
             checked = Story(config, story.operations).gateway_config

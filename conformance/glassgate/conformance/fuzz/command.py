@@ -30,13 +30,23 @@ from glassgate.conformance.subjects import discovery
 @click.option("--corpus", type=click.Path(path_type=Path), help="A file of stories: read if there, written at the end.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="A directory for findings, a draft each.")
 @click.option("--rules/--no-rules", default=True, show_default=True, help="Compare the rules that are noted, too.")
+@click.option("--tcp/--no-tcp", default=False, show_default=True, help="Talk with the TCP echo service, too.")
 def fuzz(
-    left: str, right: str, seconds: float, seed: int, jobs: int, corpus: Path | None, out: Path | None, rules: bool
+    left: str,
+    right: str,
+    seconds: float,
+    seed: int,
+    jobs: int,
+    corpus: Path | None,
+    out: Path | None,
+    rules: bool,
+    tcp: bool,
 ) -> int:
     """Find inputs on which two gateways part.
 
     LEFT and RIGHT are names of gateways, or module:factory. A finding is shrunk and printed as a draft vector without
     expectation: agreement is not evidence, and a disagreement is not settled by vote. Exit status 1 if there is one.
+    The standards leave TCP's timers some freedom, so with --tcp gateways that are both right may part.
     """
     for name in (left, right):
         try:
@@ -46,9 +56,9 @@ def fuzz(
     if not math.isfinite(seconds):
         raise click.UsageError(f"--seconds: {seconds} is not a finite number of seconds")
     _make_folder(out)
-    plan = Plan(left, right, seed, rules)
+    plan = Plan(left, right, seed, rules, with_tcp=tcp)
     starters = [*_suite_stories(), *(_read_corpus(corpus) if corpus is not None and corpus.exists() else [])]
-    plan = Plan(left, right, seed, rules, campaign.playable(plan, starters))
+    plan = Plan(left, right, seed, rules, campaign.playable(plan, starters), tcp)
     console = Console()
     tally = _run(console, plan, seconds, jobs)
     if corpus is not None:
