@@ -49,6 +49,11 @@ category = Category(
             what="a packet for a tunnel whose key has no packet id left is answered with network unreachable",
             effect="the source learns that the tunnel is down; the packet is dropped either way",
         ),
+        "IDS_USED_UP_IN_PART": FlagNote(
+            bug="none",
+            what="of a packet's fragments those leave for which there are packet ids",
+            effect="the receiver waits in vain for the rest; the packet is lost either way",
+        ),
         "IDS_USED_UP_CLOSES": FlagNote(
             bug="none",
             what="a session whose key has no packet id left is over: the flow is given up",
@@ -198,6 +203,25 @@ category.vector(
         host_sends(OUT)
         .silence()
         .or_else("IDS_USED_UP_ANSWERED", to_host(error_to(HOST.address, icmp_error(3, 0, OUT))))
+        .or_else("IDS_USED_UP_CLOSES", CLOSES),
+        fence_local(),
+    ],
+)
+
+category.vector(
+    "data-last-packet-id-for-two-fragments",
+    "With one packet id left a packet that needs two records is dropped whole",
+    rules.S24_IDS_USED_UP,
+    rules.S3_DROP_BEFORE_ID,
+    source="PROTOCOL 10.3; OpenVPN packet_id.c packet_id_write",
+    config=tunnel(mtu=576, send={"next_packet_id": 0xFFFFFFFF}),
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST),
+        host_sends(big := OUT.but(payload=udp(5000, 53, bytes(600))))
+        .silence()
+        .or_else("IDS_USED_UP_IN_PART", sealed(0xFFFFFFFF, big.piece(0, 552, more=True, time_to_live=63)))
+        .or_else("IDS_USED_UP_ANSWERED", to_host(error_to(HOST.address, icmp_error(3, 0, big))))
         .or_else("IDS_USED_UP_CLOSES", CLOSES),
         fence_local(),
     ],

@@ -51,6 +51,22 @@ category.vector(
     ],
 )
 
+category.invalid(
+    "udp-replay-of-those-before",
+    "A replay is found whether it is of the record before or of the one before that",
+    rules.S26_REPLAY,
+    source="OpenVPN packet_id.c packet_id_test; PROTOCOL 10.3",
+    steps=[
+        introduces(HOST),
+        good(1),
+        good(2),
+        good(3),
+        flow_brings(record(2)).silence(),
+        flow_brings(record(1)).silence(),
+        good(4),
+    ],
+)
+
 category.vector(
     "udp-reordered",
     "Datagrams that overtake one another are delivered as they come, within the window",
