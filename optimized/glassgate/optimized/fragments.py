@@ -213,7 +213,7 @@ class Reassembly:
             WORD.unpack_from(packet, start + 4)[0],
         )
         datagram = self._datagrams.get(key) or self._create(key, side, now)
-        rule = self._conflict(datagram, offset, piece, is_last)
+        rule = self._conflict(datagram, header, offset, piece, is_last)
         if rule is not None:
             if rule not in (rules.S12_DUPLICATE, rules.S12_DISCARDED):
                 self._octets -= datagram.discard()
@@ -238,7 +238,7 @@ class Reassembly:
             self._outgoing.note(NoteKind.STATE, rules.S12_HOLD, describe(packet, start, end))
         return None
 
-    def _conflict(self, datagram: Datagram, offset: int, piece: memoryview, is_last: bool) -> Rule | None:
+    def _conflict(self, datagram: Datagram, header: int, offset: int, piece: memoryview, is_last: bool) -> Rule | None:
         """Why a fragment does not fit the pieces held of its datagram."""
         if datagram.is_discarded:
             return rules.S12_DISCARDED
@@ -254,6 +254,10 @@ class Reassembly:
             return overlap
         if len(datagram.starts) >= self._limits.reassembly_fragments:
             return rules.S12_FRAGMENT_LIMIT
+        if offset and datagram.first is not None:
+            header = (datagram.first[0] & 0x0F) * 4
+        if (not offset or datagram.first is not None) and header + max(datagram.held_end, end) > LARGEST_PACKET:
+            return rules.S12_TOO_LONG
         return None
 
     def _make_room(self, octets: int) -> None:

@@ -298,6 +298,7 @@ for name, title, bad, rule in (
     ("hardware-type-6", "Hardware type 6 (IEEE 802)", request_from(HOST).but(hardware_type=6), rules.S7_HARDWARE_TYPE),
     ("hardware-type-0", "Hardware type 0", request_from(HOST).but(hardware_type=0), rules.S7_HARDWARE_TYPE),
     ("protocol-type-ipv6", "Protocol type IPv6", request_from(HOST).but(protocol_type=0x86DD), rules.S7_PROTOCOL_TYPE),
+    ("protocol-type-pup", "Protocol type PUP", request_from(HOST).but(protocol_type=0x0200), rules.S7_PROTOCOL_TYPE),
     ("protocol-type-arp", "Protocol type ARP", request_from(HOST).but(protocol_type=0x0806), rules.S7_PROTOCOL_TYPE),
     (
         "hardware-length-8",

@@ -20,6 +20,7 @@ from glassgate.conformance.authoring.story import (
 )
 from glassgate.conformance.model import FlagNote, Result
 from glassgate.conformance.packets import (
+    NO_OPERATION,
     IPv4,
     Payload,
     echo_reply,
@@ -723,6 +724,88 @@ category.invalid(
     ],
 )
 
+# ── what is refused whole is over; what is not is told when its time is ───────────────────────────────────────────────
+
+category.vector(
+    "reasm-duplicate-behind-gap",
+    "A duplicate of a fragment behind a gap is a duplicate: when the gap is filled the datagram is whole",
+    rules.S12_DUPLICATE,
+    rules.S12_COMPLETE,
+    source="RFC 791 3.2; RFC 5722 4",
+    steps=[
+        introduces(HOST),
+        host_sends(FIRST).silence(),
+        host_sends(LAST).silence(),
+        host_sends(LAST).silence(),
+        host_sends(MIDDLE).expect(ANSWER),
+    ],
+)
+
+for name, octet in (("smaller", 0x00), ("greater", 0xFF)):
+    category.invalid(
+        f"reasm-same-place-{name}-octets",
+        f"Another fragment for the same place, with {name} octets, is an overlap and no duplicate",
+        rules.S12_OVERLAP,
+        source="RFC 5722 4; RFC 1858 3",
+        steps=[
+            introduces(HOST),
+            host_sends(FIRST).silence(),
+            host_sends(MIDDLE).silence(),
+            host_sends(MIDDLE.but(payload=raw(1, bytes([octet]) * 8))).silence(),
+            host_sends(LAST).silence(),
+            fence_local(),
+        ],
+    )
+
+category.invalid(
+    "reasm-end-before-what-is-held",
+    "A last fragment that ends before what is held already discards the datagram: its time ends in silence",
+    rules.S12_BEYOND_END,
+    source="RFC 791 3.2; RFC 1122 3.3.2",
+    steps=[
+        introduces(HOST),
+        host_sends(FIRST).at(4.0).silence(),
+        host_sends(ASKED.piece(24, 32, more=True)).silence(),
+        host_sends(ASKED.piece(16, 20, more=False)).silence(),
+        time_passes(70.0).silence(),
+        fence_local(),
+    ],
+)
+
+_FAR_PIECE = to_gateway(raw(1, bytes(8)), fragment_offset=65504 // 8, more_fragments=True)
+_LONG_FIRST = FIRST.but(options=NO_OPERATION * 40)
+
+for name, order in (("first", (_LONG_FIRST, _FAR_PIECE)), ("last", (_FAR_PIECE, _LONG_FIRST))):
+    category.invalid(
+        f"reasm-too-long-by-options-that-come-{name}",
+        "With its first header's 60 octets the datagram is over 65535: refused whole, its time ends in silence",
+        rules.S12_TOO_LONG,
+        source="RFC 791 3.1, 3.2; RFC 1122 3.3.2",
+        steps=[
+            introduces(HOST),
+            host_sends(order[0]).at(4.0).silence(),
+            host_sends(order[1]).silence(),
+            time_passes(70.0).silence(),
+            fence_local(),
+        ],
+    )
+
+_FITTING_FIRST = FIRST.but(options=NO_OPERATION * 4)
+
+category.vector(
+    "reasm-just-65535",
+    "With its first header's 24 octets the datagram is exactly 65535: it is held, and its time ends in an error",
+    rules.S12_HOLD,
+    rules.S12_TIMEOUT,
+    source="RFC 791 3.1, 3.2; RFC 1122 3.3.2",
+    steps=[
+        introduces(HOST),
+        host_sends(_FITTING_FIRST).at(4.0).silence(),
+        host_sends(to_gateway(raw(1, bytes(7)), fragment_offset=65504 // 8)).silence(),
+        time_passes(70.0).expect(to_host(error_to(HOST.address, icmp_error(11, 1, _FITTING_FIRST)))),
+    ],
+)
+
 # ── limits ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -779,6 +862,95 @@ category.vector(
         host_sends(_of(2).piece(0, 24, more=True)).silence(),
         host_sends(_of(2).piece(24, 34, more=False)).expect(ANSWER),
         host_sends(_of(1).piece(24, 34, more=False)).expect(ANSWER),
+    ],
+)
+
+_DISCARDED = (
+    introduces(HOST),
+    host_sends(_of(9).piece(0, 24, more=True)).at(4.0).silence(),
+    host_sends(_of(9).piece(16, 32, more=True)).silence(),
+    time_passes(70.0).silence(),
+)
+"""A datagram that was refused whole, and whose time is over."""
+
+category.vector(
+    "reasm-octet-limit-reached-after-discard",
+    "A discarded datagram that is forgotten leaves the room as it was: 58 octets fit",
+    rules.S12_OCTET_LIMIT,
+    rules.S12_COMPLETE,
+    source="RFC 1122 3.3.2",
+    config={"limits": {"reassembly_octets": 58}},
+    steps=[
+        *_DISCARDED,
+        host_sends(_of(1).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).piece(24, 34, more=False)).expect(ANSWER),
+        host_sends(_of(1).piece(24, 34, more=False)).expect(ANSWER),
+    ],
+)
+
+category.invalid(
+    "reasm-octet-limit-exceeded-by-one-after-discard",
+    "A discarded datagram that is forgotten leaves the room as it was: where 57 octets fit, 58 push the oldest out",
+    rules.S12_OCTET_LIMIT,
+    source="RFC 1122 3.3.2",
+    config={"limits": {"reassembly_octets": 57}},
+    steps=[
+        *_DISCARDED,
+        host_sends(_of(1).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).piece(0, 24, more=True)).silence(),
+        host_sends(_of(2).piece(24, 34, more=False)).expect(ANSWER),
+        host_sends(_of(1).piece(24, 34, more=False)).silence(),
+        fence_local(),
+    ],
+)
+
+category.invalid(
+    "reasm-octet-limit-pushes-out-without-an-error",
+    "What was pushed out is over: when its time would be, only the two that were held are told of",
+    rules.S12_OCTET_LIMIT,
+    rules.S12_TIMEOUT,
+    source="RFC 1122 3.3.2",
+    config={"limits": {"reassembly_octets": 57}},
+    steps=[
+        introduces(HOST),
+        host_sends(_of(1).piece(0, 24, more=True)).at(4.0).silence(),
+        host_sends(two := _of(2).piece(0, 24, more=True)).silence(),
+        host_sends(three := _of(3).piece(0, 16, more=True)).silence(),
+        time_passes(70.0).expect(
+            to_host(error_to(HOST.address, icmp_error(11, 1, two))),
+            to_host(error_to(HOST.address, icmp_error(11, 1, three))),
+        ),
+        fence_local(),
+    ],
+)
+
+category.vector(
+    "reasm-octet-limit-is-one-fragment",
+    "A fragment as large as all the room there is is held",
+    rules.S12_OCTET_LIMIT,
+    rules.S12_TIMEOUT,
+    source="RFC 1122 3.3.2",
+    config={"limits": {"reassembly_octets": 24}},
+    steps=[
+        introduces(HOST),
+        host_sends(one := _of(1).piece(0, 24, more=True)).at(4.0).silence(),
+        time_passes(70.0).expect(to_host(error_to(HOST.address, icmp_error(11, 1, one)))),
+    ],
+)
+
+category.invalid(
+    "reasm-fragment-limit-of-two",
+    "Where a datagram may have two fragments, a third discards it, though it would complete it",
+    rules.S12_FRAGMENT_LIMIT,
+    source="RFC 1122 3.3.2; CVE-2018-5391",
+    config={"limits": {"reassembly_fragments": 2}},
+    steps=[
+        introduces(HOST),
+        host_sends(FIRST).silence(),
+        host_sends(MIDDLE).silence(),
+        host_sends(LAST).silence(),
+        fence_local(),
     ],
 )
 

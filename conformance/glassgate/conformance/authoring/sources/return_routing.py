@@ -307,6 +307,21 @@ category.invalid(
 )
 
 category.invalid(
+    "ret-give-up-own-answer-and-another",
+    "Of what waited in vain the gateway's own answer tells nobody, and the packet behind it its source",
+    rules.S31_GIVE_UP,
+    source="RFC 1812 5.2.7.1; RFC 1122 2.3.2.2",
+    steps=[
+        host_sends(IPv4(source=HOST.address, destination=GATEWAY.address, payload=echo_request())).at(4.0).expect(ASK),
+        far_end_sends(behind := to_station(time_to_live=9)).at(4.5).silence(),
+        time_passes(5.0).expect(ASK),
+        time_passes(6.0).expect(ASK),
+        time_passes(7.0).expect(unreachable(behind)),
+        fence_from_tunnel(),
+    ],
+)
+
+category.invalid(
     "ret-negative",
     "For a second after giving up there is no request: the next packet is answered with host unreachable at once",
     rules.S31_NEGATIVE,
@@ -486,6 +501,16 @@ category.vector(
         far_end_sends(one := to_station(HOST, 1)).at(1142.75).expect(arrived(one)),
         used_late(to_station(HOST, 2), 1143.0),
     ],
+)
+
+category.vector(
+    "ret-refresh-in-the-last-second",
+    "An entry lives for twenty minutes, its last second included: it is used, and probed",
+    rules.S31_REFRESH,
+    rules.S31_KNOWN,
+    source="RFC 1122 2.3.2.1",
+    result=Result.ACCEPTABLE,
+    steps=[introduces(HOST).at(3.0), used_late(to_station(HOST, 1), 1202.5)],
 )
 
 category.vector(

@@ -20,7 +20,7 @@ from glassgate.conformance.authoring.story import (
     time_passes,
     to_host,
 )
-from glassgate.conformance.model import ExpectedPacket, FlagNote, Result
+from glassgate.conformance.model import Checksum, ExpectedPacket, FlagNote, Result
 from glassgate.conformance.packets import (
     ACK,
     ANY,
@@ -30,6 +30,8 @@ from glassgate.conformance.packets import (
     SYN,
     URG,
     IPv4,
+    Octets,
+    Payload,
     Value,
     bound,
     maximum_segment_size,
@@ -56,6 +58,16 @@ category = Category(
             bug="none",
             what="a SYN that comes again in SYN-RECEIVED is answered by SYN and ACK again, not by an acknowledgement",
             effect="none: both tell the peer what is expected",
+        ),
+        "TCP_RESENT_IN_PART": FlagNote(
+            bug="none",
+            what="after 3/4 only the first, smaller segment is sent again at once",
+            effect="the rest follows with the acknowledgements",
+        ),
+        "TCP_RESENT_LATER": FlagNote(
+            bug="none",
+            what="3/4 lowers the segment size; what is in flight waits for its retransmission time",
+            effect="a second of delay; RFC 1191 6.4 would send again at once",
         ),
         "TCP_MORE_PATIENT": FlagNote(
             bug="none",
@@ -729,6 +741,67 @@ category.vector(
         host_sends(host_segment(ACK, 1201, 101, window=100)).expect(answers(PSH | ACK, 101, 1201, b"b" * 100)),
     ],
 )
+
+
+def _error_about(protocol: int, code: int, mtu: int) -> Story:
+    """The host sends destination unreachable about the gateway's text, quoting what it sent as ``protocol``."""
+    quoted = IPv4(
+        source=GATEWAY.address,
+        destination=HOST.address,
+        payload=Payload(
+            protocol,
+            tcp(7, 5000, PSH | ACK, sequence=bound("isn", 1), acknowledgment=2001, data=bytes(1000)).build,
+        ),
+        dont_fragment=True,
+    ).build()
+    quote = Octets(quoted.data[:28], tuple(one for one in quoted.free if one.end <= 28))
+    message = Octets(bytes([3, code, 0, 0, 0, 0]) + mtu.to_bytes(2, "big")) + quote
+    summed = Octets(message.data, (Checksum(2, 4, "icmp"), *message.free))
+    return host_sends(IPv4(source=HOST.address, destination=GATEWAY.address, payload=Payload(1, lambda *_: summed)))
+
+
+_AGAIN = (answers(ACK, 1, 2001, bytes(536)), answers(PSH | ACK, 537, 2001, bytes(464)))
+
+category.vector(
+    "tcp-too-big",
+    "Fragmentation needed about text of the service has it sent again in segments that fit 576 octets",
+    rules.L4_FLOW_ERROR,
+    source="RFC 1191 6; RFC 1122 4.2.3.9; RFC 5927 4.1, 7",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        echoes(host_sends(host_segment(PSH | ACK, 1001, 1, bytes(1000))).at(10.0), 1, 2001, bytes(1000)),
+        _error_about(6, 4, 576)
+        .at(10.1)
+        .expect(*_AGAIN)
+        .or_else("TCP_RESENT_IN_PART", _AGAIN[0])
+        .or_else("TCP_RESENT_LATER"),
+    ],
+)
+
+for name, title, protocol, code in (
+    ("about-udp", "Fragmentation needed that quotes UDP with the same ports", 17, 4),
+    ("about-icmp", "Fragmentation needed that quotes ICMP with the same octets", 1, 4),
+    ("host-unreachable", "Host unreachable about text of the service", 6, 1),
+):
+    category.invalid(
+        f"tcp-error-{name}",
+        f"{title} changes nothing: the text is sent again in its time, in one segment",
+        rules.L4_ICMP_NO_ANSWER,
+        rules.L4_FLOW_ERROR,
+        source="RFC 5927 4.1, 5.2; RFC 1122 4.2.3.9",
+        requires=["tcp_echo"],
+        steps=[
+            *opens(),
+            host_sends(host_segment(PSH | ACK, 1001, 1, bytes(1000)))
+            .at(10.0)
+            .expect(answers(PSH | ACK, 1, 2001, bytes(1000))),
+            _error_about(protocol, code, 576).at(10.1).silence(),
+            time_passes(11.0).expect(answers(PSH | ACK, 1, 2001, bytes(1000))),
+            fence_local(),
+        ],
+    )
 
 # ── what is not believed ──────────────────────────────────────────────────────────────────────────────────────────────
 
