@@ -29,7 +29,7 @@ from glassgate.conformance.mutants.making import (
     mutated,
     path_of,
 )
-from glassgate.conformance.mutants.trying import Laboratory, Trial, Verdict, entered_by
+from glassgate.conformance.mutants.trying import Laboratory, Trial, Verdict, heard
 from glassgate.conformance.subjects import discovery
 
 VECTORS = [v for file in model.load_packaged() for v in file.vectors if v.id in ("fwd-ttl-1", "fwd-ttl-2", "fwd-udp")]
@@ -157,14 +157,14 @@ def test_what_depends_on_a_module_is_loaded_again() -> None:
 def trial_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Trial]:
     """Try one change of ``ipv4``: a text for another."""
     implementation = discovery.find("reference")
-    entered = entered_by(implementation, VECTORS)
+    sound = heard(implementation, VECTORS)
 
     def tried(before: str, after: str, function: str = "", first_line: int = 0) -> Trial:
         assert IPV4.count(before) == 1
         monkeypatch.setattr(
             "glassgate.conformance.mutants.trying.mutated", lambda text, mutant: IPV4.replace(before, after)
         )
-        laboratory = Laboratory({"ipv4": IPV4}, {"ipv4": str(path_of("ipv4"))}, VECTORS, entered)
+        laboratory = Laboratory({"ipv4": IPV4}, {"ipv4": str(path_of("ipv4"))}, VECTORS, sound)
         (trial,) = laboratory.trials([mutant(before, function=function, first_line=first_line)], 1)
         return trial
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from glassgate.conformance import model
 from glassgate.conformance.mutants.excuses import Excuse, ExcuseError, excuse_for, read_excuses, read_left_out, unneeded
 from glassgate.conformance.mutants.making import DATA_PLANE, Mutant, ToolMissing, mutants_of, path_of
-from glassgate.conformance.mutants.trying import Laboratory, Trial, Verdict, entered_by
+from glassgate.conformance.mutants.trying import Laboratory, Trial, Verdict, heard
 from glassgate.conformance.subjects import discovery
 
 BAR = 95.0
@@ -107,8 +107,8 @@ def _tried(drawn: Sequence[Mutant], texts: dict[str, str], jobs: int, console: C
     implementation = discovery.find("reference")
     importlib.import_module("glassgate.reference.gateway")  # with what it needs, so that each child has it
     vectors = [vector for file in model.load_packaged() for vector in file.vectors]
-    entered = entered_by(implementation, vectors)
-    laboratory = Laboratory(texts, {name: str(path_of(name)) for name in texts}, vectors, entered)
+    sound = heard(implementation, vectors)
+    laboratory = Laboratory(texts, {name: str(path_of(name)) for name in texts}, vectors, sound)
     trials = laboratory.trials(drawn, jobs)
     if console.is_terminal:
         yield from track(trials, "changes", total=len(drawn), console=console, transient=True)

@@ -2,8 +2,9 @@
 
 The process is forked from one that has everything loaded: vectors, runner and the libraries under the gateway. So a
 change costs the loading of the modules that depend on it, and nothing of it can stay behind. Vectors that never enter
-the function of the change are left out; those that killed its neighbours come first. Each is run in one pass: the other
-differs in the kind of buffer, and the reference copies what it is given before it looks at it.
+the function of the change are left out; those that killed its neighbours come first. Each is run in one pass: the
+other differs in the kind of buffer, and the reference copies what it is given before it looks at it. A vector notices a
+change if it fails, or if another of its outcomes comes than comes of the reference.
 """
 
 from __future__ import annotations
@@ -76,14 +77,20 @@ class _Once(InProcess):
     passes: tuple[str, ...] = (PLAIN,)
 
 
-Entered = Mapping[tuple[str, int], Sequence[Vector]]
-"""The vectors that enter a function, by the path of its file and its first line."""
+@dataclass(slots=True)
+class Sound:
+    """What the vectors make of the reference as it is."""
+
+    entered: dict[tuple[str, int], list[Vector]] = field(default_factory=lambda: defaultdict(list))
+    """The vectors that enter a function, by the path of its file and its first line."""
+    flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The outcomes that are taken, where a vector has several."""
 
 
-def entered_by(implementation: Implementation, vectors: Sequence[Vector]) -> Entered:
+def heard(implementation: Implementation, vectors: Sequence[Vector]) -> Sound:
     """Run the vectors once, and note the functions of the reference that each enters."""
     subject = _Once(implementation)
-    found: dict[tuple[str, int], list[Vector]] = defaultdict(list)
+    sound = Sound()
     folder = os.path.dirname(sys.modules[PACKAGE].__file__ or "")
     seen: set[tuple[str, int]] = set()
 
@@ -95,12 +102,12 @@ def entered_by(implementation: Implementation, vectors: Sequence[Vector]) -> Ent
         seen.clear()
         sys.setprofile(enter)
         try:
-            runner.run_vector(subject, vector, subject.capabilities)
+            sound.flags[vector.id] = runner.run_vector(subject, vector, subject.capabilities).flags
         finally:
             sys.setprofile(None)
         for place in seen:
-            found[place].append(vector)
-    return found
+            sound.entered[place].append(vector)
+    return sound
 
 
 @dataclass(slots=True)
@@ -115,12 +122,12 @@ class Laboratory:
     """Tries changes, several at a time."""
 
     def __init__(
-        self, texts: Mapping[str, str], paths: Mapping[str, str], vectors: Sequence[Vector], entered: Entered
+        self, texts: Mapping[str, str], paths: Mapping[str, str], vectors: Sequence[Vector], sound: Sound
     ) -> None:
         self._texts = texts
         self._paths = paths
         self._vectors = vectors
-        self._entered = entered
+        self._sound = sound
         self._dependents = dependents(PACKAGE)
         self._killers: dict[tuple[str, str], list[str]] = defaultdict(list)
 
@@ -201,9 +208,9 @@ class Laboratory:
         vectors = self._apt(mutant)
         subject = _Once(implementation, CALL_SECONDS)
         for vector in vectors:
-            status = runner.run_vector(subject, vector, subject.capabilities).status
-            if not status.is_good:
-                verdict = Verdict.ENDLESS if status is runner.Status.TIMEOUT else Verdict.KILLED
+            result = runner.run_vector(subject, vector, subject.capabilities)
+            if not result.status.is_good or result.flags != self._sound.flags[vector.id]:
+                verdict = Verdict.ENDLESS if result.status is runner.Status.TIMEOUT else Verdict.KILLED
                 return verdict, vector.id, line
         return Verdict.SURVIVED, "", line
 
@@ -217,7 +224,7 @@ class Laboratory:
         place = {vector: rank for rank, vector in enumerate(killers)}
         apt: Sequence[Vector] = self._vectors
         if mutant.function:
-            apt = self._entered.get((self._paths[mutant.module], mutant.first_line), ())
+            apt = self._sound.entered.get((self._paths[mutant.module], mutant.first_line), ())
         return sorted(apt, key=lambda vector: place.get(vector.id, len(place)))
 
 

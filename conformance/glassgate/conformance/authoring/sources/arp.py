@@ -281,6 +281,21 @@ category.invalid(
 )
 
 category.invalid(
+    "arp-conflict-soon-after-the-start",
+    "The ten seconds are counted from the last defence, early in the gateway's life, too",
+    rules.S7_DEFEND,
+    rules.S7_CONFLICT,
+    source="RFC 5227 2.4 (c)",
+    steps=[
+        introduces(HOST),
+        arp_arrives(gratuitous_from(_THIEF)).at(4.0).expect(announces()),
+        arp_arrives(gratuitous_from(_THIEF)).at(13.5).silence(),
+        arp_arrives(gratuitous_from(_THIEF)).at(14.5).expect(announces()),
+        fence(),
+    ],
+)
+
+category.invalid(
     "arp-conflict-then-requests",
     "After a conflict the gateway keeps its address: requests are answered as before",
     rules.S7_CONFLICT,
