@@ -158,7 +158,7 @@ def memory_table(found: Sequence[MemoryFigure]) -> Table:
         table.add_row(
             one.subject,
             f"{one.after.packets:,}".replace(",", " "),
-            *(f"{octets / 1000:.1f}" for octets in (one.before.traced, one.after.traced)),
+            *("–" if octets is None else f"{octets / 1000:.1f}" for octets in (one.before.traced, one.after.traced)),
             *(f"{octets / 1000:.0f}" for octets in (one.before.resident, one.after.resident)),
         )
     return table
