@@ -4,7 +4,8 @@ The operators and their positions are cosmic-ray's; what it would write to the f
 Its operators that change nothing a vector could ever see are left out:
 
 - ``NoOp``, which is a test of the tool;
-- ``==`` turned into ``is``, and the like: which small numbers are one object is CPython's choice.
+- ``==`` turned into ``is``, and the like: which small numbers are one object is CPython's choice;
+- ``is`` turned into ``==``, where there is one object of a kind.
 
 So are changes of assertions, which are about our own callers and decide nothing; in an annotation, which no gateway
 evaluates; and in what a dataclass forbids (``frozen``, ``slots``), which no packet can ask for: see ``is_same_code``.
@@ -37,7 +38,7 @@ DATA_PLANE = (
 )
 """The modules of the reference that a data packet passes."""
 
-_IDENTITY = ("_Is", "_IsNot")
+_IDENTITY = ("Is", "IsNot")
 EXTRA = "mutation"
 
 
@@ -173,8 +174,11 @@ def _operators() -> dict[str, Any]:
 
 
 def _is_of_identity(name: str) -> bool:
-    """Whether an operator puts ``is`` where a comparison of values stands."""
-    return "Comparison" in name and name.endswith(_IDENTITY) and "_Is_" not in name and "_IsNot_" not in name
+    """Whether an operator puts ``is`` where a comparison of values stands, or the other way round."""
+    if "Comparison" not in name:
+        return False
+    was, becomes = name.rpartition("Operator_")[2].split("_")
+    return (becomes in _IDENTITY and was not in _IDENTITY) or (was, becomes) in (("Is", "Eq"), ("IsNot", "NotEq"))
 
 
 def _tool(part: str) -> Any:

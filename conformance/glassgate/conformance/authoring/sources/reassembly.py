@@ -775,7 +775,7 @@ category.invalid(
 _FAR_PIECE = to_gateway(raw(1, bytes(8)), fragment_offset=65504 // 8, more_fragments=True)
 _LONG_FIRST = FIRST.but(options=NO_OPERATION * 40)
 
-for name, order in (("first", (_LONG_FIRST, _FAR_PIECE)), ("last", (_FAR_PIECE, _LONG_FIRST))):
+for name, pair in (("first", (_LONG_FIRST, _FAR_PIECE)), ("last", (_FAR_PIECE, _LONG_FIRST))):
     category.invalid(
         f"reasm-too-long-by-options-that-come-{name}",
         "With its first header's 60 octets the datagram is over 65535: refused whole, its time ends in silence",
@@ -783,8 +783,8 @@ for name, order in (("first", (_LONG_FIRST, _FAR_PIECE)), ("last", (_FAR_PIECE, 
         source="RFC 791 3.1, 3.2; RFC 1122 3.3.2",
         steps=[
             introduces(HOST),
-            host_sends(order[0]).at(4.0).silence(),
-            host_sends(order[1]).silence(),
+            host_sends(pair[0]).at(4.0).silence(),
+            host_sends(pair[1]).silence(),
             time_passes(70.0).silence(),
             fence_local(),
         ],
