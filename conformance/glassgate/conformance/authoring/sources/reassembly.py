@@ -778,7 +778,7 @@ _LONG_FIRST = FIRST.but(options=NO_OPERATION * 40)
 for name, pair in (("first", (_LONG_FIRST, _FAR_PIECE)), ("last", (_FAR_PIECE, _LONG_FIRST))):
     category.invalid(
         f"reasm-too-long-by-options-that-come-{name}",
-        "With its first header's 60 octets the datagram is over 65535: refused whole, its time ends in silence",
+        f"With its first header's 60 octets, that come {name}, the datagram is over 65535: refused whole, and silently",
         rules.S12_TOO_LONG,
         source="RFC 791 3.1, 3.2; RFC 1122 3.3.2",
         steps=[
