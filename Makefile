@@ -43,7 +43,7 @@ docs: .venv/all ## the Sphinx pages in docs/_build/html, warnings as errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-mutation: .venv/run ## small changes of the reference, the vectors alone to notice them (half an hour; SAMPLE=200: minutes)
+mutation: .venv/run ## small changes of the reference, the vectors alone to notice them (six minutes; SAMPLE=150: less than one)
 	$(BIN)/pip install --quiet --editable '.[mutation]'
 	$(BIN)/glassgate mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
