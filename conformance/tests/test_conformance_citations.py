@@ -47,6 +47,9 @@ class Gateway:
 
 def unrelated():
     return rules.NO_SUCH_RULE, other.S17_EXPIRED  # about s17 expired
+
+def drop(because=rules.S14_FORWARD):
+    return because, rules.S17_DECREMENT
 """,
 }
 
@@ -72,7 +75,15 @@ def test_a_rule_is_cited_by_its_name_or_by_its_slug_in_a_comment(packages: Path)
         ("s17-expired", 8, "expire"),
         ("s17-expired", 9, "expire"),
         ("s17-decrement", 11, "expire"),
+        ("s14-forward", 18, ""),
+        ("s17-decrement", 19, "drop"),
     ]
+
+
+def test_a_default_is_executed_where_the_function_is_defined_and_not_when_it_runs(packages: Path) -> None:
+    default = next(citation for citation in citations("taker") if citation.rule == "s14-forward")
+
+    assert not default.is_in_function
 
 
 def test_a_citation_tells_its_place_in_words(packages: Path) -> None:

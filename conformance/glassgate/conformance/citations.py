@@ -100,12 +100,19 @@ def _in_comments(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _attributes(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Attribute]]:
-    """Every attribute below a node, with the name of the function that it stands in."""
-    for child in ast.iter_child_nodes(node):
-        inside = child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
-        if isinstance(child, ast.Attribute):
-            yield inside, child
-        yield from _attributes(child, inside)
+    """Every attribute below a node, with the name of the function that it is executed in.
+
+    A default and a decorator stand in a function's text, and are executed where it is defined.
+    """
+    for field, value in ast.iter_fields(node):
+        inside = function
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and field == "body":
+            inside = node.name
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.Attribute):
+                yield inside, child
+            if isinstance(child, ast.AST):
+                yield from _attributes(child, inside)
 
 
 @dataclass(frozen=True, slots=True)

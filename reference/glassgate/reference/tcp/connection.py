@@ -165,7 +165,7 @@ class Connection:
     def abort(self, because: Rule = rules.L3_ABORT) -> None:
         """Drop everything, and tell the other side by a reset (3.10.5)."""
         is_told = self.state in TELLS_OF_ABORT
-        if self._advance(Event.ABORT, because) and is_told:
+        if self._advance(Event.ABORT, because) and is_told:  # l3-abort, whatever it was done for
             self._send_reset(self.sending.sequence_of_acknowledgment, because)
 
     # ── segments (RFC 9293 3.10.7.3, 3.10.7.4) ────────────────────────────────────────────────────────────────────────
