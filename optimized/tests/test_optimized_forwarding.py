@@ -124,6 +124,14 @@ def test_a_datagram_over_the_internal_mtu_arrives_in_fragments(make):
     assert {packet[8] for packet in world.packets} == {8}
 
 
+@pytest.mark.parametrize(("ids_left", "expected"), [(1, ["s24-ids-used-up"]), (2, ["s14-forward"])])
+def test_a_datagram_is_sealed_whole_or_not_at_all(make, ids_left, expected):
+    send = {"key": "00" * 32, "implicit_iv": "00" * 8, "next_packet_id": 0x1_0000_0000 - ids_left}
+    world = make.World(learned=[HOST], session={"mtu": 576, "send": send})
+    world.inside(make.ipv4(HOST, FAR, bytes(600)))
+    assert world.fates == expected
+
+
 def test_further_prefixes_are_on_link(make):
     world = make.World(internal={"sources": ["10.39.0.0/16"]})
     world.inside(make.ipv4("10.39.1.2", FAR))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glassgate.optimized.fragments import cut
+from glassgate.optimized.fragments import cut, measure
 
 COPIED = b"\x94\x04\x00\x00"
 SHORT_COPIED = b"\x88\x03\xaa"
@@ -65,7 +65,9 @@ def test_a_packet_is_cut_as_the_standard_says(make, mtu, excess, options, fragme
     packet = make.ipv4("10.38.2.5", "8.8.8.8", payload, options=options, fragment=fragment, tos=0xB8)
     buffer = bytearray(b"\xa5" * 5 + packet + b"\xa5" * 5)
     view = memoryview(buffer)
+    measured = measure(view, 5, 5 + len(packet), mtu)
     pieces = [bytes(view[start:end]) for start, end in cut(view, 5, 5 + len(packet), mtu)]
+    assert measured == (len(pieces), sum(map(len, pieces)))
     assert pieces == expected_pieces(make, packet, mtu)
     assert all(len(piece) <= mtu for piece in pieces)
     assert buffer[:5] == buffer[-5:] == b"\xa5" * 5

@@ -21,8 +21,8 @@ Same contract as the reference's ``arp.py``. Departures:
    end on use, and not at all if it is there already: nothing for a run of packets to one neighbour, and no search when
    the table is full, however large. Guard: the same file, against a list sorted by time of use.
 3. **Those who wait stand in a second dictionary in the order of their next request**: each request puts its neighbour
-   at the end, due a second from now, so the first is always the next due, and nothing is searched.
-   Guard: the same file.
+   at the end, due a second from now, so the first is always the next due, and nothing is searched. Those who are
+   known stand in a third in the order in which they were last heard, which is that of expiry. Guard: the same file.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class Arp:
         "_announce_at",
         "_defend_at",
         "_is_neighbour",
+        "_known",
         "_latest",
         "_mac",
         "_neighbours",
@@ -133,6 +134,7 @@ class Arp:
         self._neighbours: dict[int, Neighbour] = {}
         self._latest: Neighbour | None = None
         self._pending: dict[int, Neighbour] = {}
+        self._known: dict[int, Neighbour] = {}
         self._announce_at = NEVER
         self._defend_at = -NEVER
         self._uses = 0
@@ -236,9 +238,6 @@ class Arp:
     def _learn(self, sender: int, hardware: bytes, may_create: bool, now: float) -> bool:
         """RFC 826's merge; then let those go who waited for it. Says whether the table changed."""
         neighbour = self._neighbours.get(sender)
-        if neighbour is not None and neighbour.header is not None and now >= neighbour.expires_at:
-            self._forget(neighbour)
-            neighbour = None
         if neighbour is None:
             if not may_create:
                 return False
@@ -249,6 +248,8 @@ class Arp:
         neighbour.refreshes = 0
         waiting, neighbour.waiting = neighbour.waiting, None
         self._pending.pop(sender, None)
+        self._known.pop(sender, None)
+        self._known[sender] = neighbour
         for one in waiting or ():
             packet = memoryview(one.packet)
             if one.fate is not None:
@@ -280,9 +281,6 @@ class Arp:
     ) -> None:
         """Send an IPv4 packet to a neighbour that is not given up: now, or when it answers (S31)."""
         neighbour = self._neighbours.get(address)
-        if neighbour is not None and now >= neighbour.expires_at:
-            self._expire(neighbour)
-            neighbour = None
         if neighbour is None:
             neighbour = self._create(address)
             neighbour.waiting = deque()
@@ -303,9 +301,6 @@ class Arp:
         """The Ethernet header toward a neighbour, or None: it is asked for then, unless it was given up just now."""
         header = self.header_for(address, now)
         neighbour = self._neighbours.get(address)
-        if neighbour is not None and now >= neighbour.expires_at:
-            self._expire(neighbour)
-            neighbour = None
         if neighbour is None:
             neighbour = self._create(address)
             neighbour.waiting = deque()
@@ -357,15 +352,22 @@ class Arp:
     @property
     def deadline(self) -> float:
         """When ``tick`` is next due; infinity if never."""
+        due = self._announce_at
         for neighbour in self._pending.values():
-            return min(neighbour.due, self._announce_at)
-        return self._announce_at
+            due = min(due, neighbour.due)
+            break
+        for neighbour in self._known.values():
+            due = min(due, neighbour.expires_at)
+            break
+        return due
 
     def tick(self, now: float, tell_unreachable: Callable[[bytes, float], None]) -> None:
         """Do what is due. ``tell_unreachable`` gets what to quote to each source that waited for a host given up."""
         if now >= self._announce_at:
             self._announce_at = NEVER
             self._announce(rules.S7_ANNOUNCE)
+        while self._known and now >= next(iter(self._known.values())).expires_at:
+            self._expire(next(iter(self._known.values())))
         for neighbour in self._due(now):
             if neighbour.waiting is None:  # the negative second is over
                 self._forget(neighbour)
@@ -424,6 +426,7 @@ class Arp:
     def _forget(self, neighbour: Neighbour) -> None:
         del self._neighbours[neighbour.address]
         self._pending.pop(neighbour.address, None)
+        self._known.pop(neighbour.address, None)
         if neighbour is self._latest:
             self._latest = None
 

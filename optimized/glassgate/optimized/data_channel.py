@@ -149,6 +149,14 @@ class SealingKey:
         self.octets = 0
         """Inner octets sealed so far."""
 
+    def refusal(self, count: int, octets: int) -> Rule | None:
+        """Why so many packets, of so many octets in all, cannot be sealed now; None if they can."""
+        if self.packet_id + count - 1 > LAST_PACKET_ID:
+            return rules.S24_IDS_USED_UP  # s3-drop-before-id, as below
+        outgoing = self._outgoing
+        needed = octets + count * (self._prefix + self._overhead) + TAG_LENGTH
+        return rules.S3_DROP_BEFORE_ID if outgoing.flow_end + needed > outgoing.flow_limit else None
+
     def seal(self, packet: memoryview, start: int, end: int, because: Rule) -> Rule | None:
         """Append ``packet[start:end]`` to the flow region as one record (S24). Or say why not."""
         outgoing = self._outgoing

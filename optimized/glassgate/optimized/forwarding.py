@@ -33,7 +33,7 @@ from glassgate.optimized.buffers import COMFORT, HEADROOM, Outgoing, WorkBuffer
 from glassgate.optimized.data_channel import LAST_PACKET_ID
 from glassgate.optimized.ethernet import HEADER_LENGTH as FRAME_HEADER
 from glassgate.optimized.ethernet import TYPE_ARP, TYPE_IPV4, Ethernet
-from glassgate.optimized.fragments import cut
+from glassgate.optimized.fragments import cut, measure
 from glassgate.optimized.framing import LENGTH_LENGTH
 from glassgate.optimized.icmp import (
     ADDRESS,
@@ -239,10 +239,11 @@ class Forwarding:
             return self._answer(rules.S4_TUNNEL_DOWN, Side.INSIDE, packet, start, end, *unreachable, now)
         if self._refuse_too_big(Side.INSIDE, packet, start, end, tunnel.mtu, now):
             return
-        if sealing.packet_id > LAST_PACKET_ID:
-            return self._drop(rules.S24_IDS_USED_UP, packet, start, end)
-        # ANSWER
         is_whole = end - start <= tunnel.mtu  # s22-fits, s23-inner-mtu
+        refused = sealing.refusal(*((1, end - start) if is_whole else measure(packet, start, end, tunnel.mtu)))
+        if refused is not None:  # a datagram of which a piece is missing is of no use: all of it or nothing
+            return self._drop(refused, packet, start, end)
+        # ANSWER
         rule = rules.S14_FORWARD if is_whole else rules.S21_FRAGMENT
         if self._outgoing.noting:
             self._note_forwarded(packet, start, end, ADDRESS.unpack_from(packet, start + AT_DESTINATION)[0])
@@ -251,9 +252,7 @@ class Forwarding:
             clamp_maximum_segment_size(packet, start, end, tunnel.mssfix)  # s23-mssfix
         pieces = ((start, end),) if is_whole else cut(packet, start, end, tunnel.mtu)
         for piece_start, piece_end in pieces:
-            refused = sealing.seal(packet, piece_start, piece_end, rule)
-            if refused is not None:
-                return self._drop(refused, packet, piece_start, piece_end)
+            sealing.seal(packet, piece_start, piece_end, rule)
 
     def _note_forwarded(self, packet: memoryview, start: int, end: int, destination: int) -> None:
         """From inside, even our own address in the tunnel is somewhere else."""

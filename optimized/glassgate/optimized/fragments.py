@@ -80,6 +80,16 @@ def cut(packet: memoryview, start: int, end: int, mtu: int) -> Iterator[tuple[in
         offset += length // 8
 
 
+def measure(packet: memoryview, start: int, end: int, mtu: int) -> tuple[int, int]:
+    """How many pieces ``cut`` would make, and of how many octets in all."""
+    first_header = header_length(packet, start)
+    header = len(_later_header(packet, start, first_header))
+    left = end - start - first_header - ((mtu - first_header) & ~7)
+    before_last = max(0, -((mtu - header - left) // ((mtu - header) & ~7)))
+    count = 2 + before_last
+    return count, end - start + (count - 1) * header
+
+
 def _write(packet: memoryview, start: int, header: int, payload: int, fragment: int) -> None:
     WORD.pack_into(packet, start + AT_TOTAL_LENGTH, header + payload)
     WORD.pack_into(packet, start + AT_FRAGMENT, fragment)

@@ -645,6 +645,23 @@ category.vector(
 )
 
 category.vector(
+    "ret-table-full-expired",
+    "In a full table an entry that has expired makes room, though it was used after one that has not",
+    rules.S31_EXPIRE,
+    rules.S31_TABLE_FULL,
+    source="RFC 1122 2.3.2.1 (1)",
+    config={"limits": {"arp_neighbours": 2}},
+    steps=[
+        introduces(HOST).at(4.0),
+        introduces(NEIGHBOUR).at(100.0),
+        far_end_sends(one := to_station(HOST, 1)).at(200.0).expect(arrived(one)),
+        introduces(STRANGER).at(1204.0),
+        far_end_sends(two := to_station(NEIGHBOUR, 2)).at(1204.1).expect(arrived(two, NEIGHBOUR)),
+        far_end_sends(three := to_station(STRANGER, 3)).at(1204.2).expect(arrived(three, STRANGER)),
+    ],
+)
+
+category.vector(
     "ret-retries-in-order-of-time",
     "Two neighbours are due by one late tick: who was asked first is asked again first",
     rules.S31_RETRY,
