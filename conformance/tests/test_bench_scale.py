@@ -1,4 +1,4 @@
-"""``glassgate bench scale``: states are really there, lines are really drawn, memory is really asked about."""
+"""``glassgate bench scale``: states are really there, lines are really drawn."""
 
 from __future__ import annotations
 
@@ -75,20 +75,6 @@ def test_json_names_state_and_entries():
     assert (shown["case"], shown["entries"], shown["microseconds"]["median"]) == ("ARP entries", 10, 2.0)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_memory_is_asked_about_early_and_late(name: str):
-    asked = scale.memory(find(name), 5000)
-    assert asked.subject == name
-    assert (asked.before.packets, asked.after.packets) == (2000, 5000)
-    assert min(asked.before.resident, asked.after.resident) > 0
-
-
-def test_the_mixture_has_both_directions_and_is_valid_for_ever():
-    mixed = scale.mixture(traffic.configuration())
-    ports = [port for port, _, _ in itertools.islice(mixed, 16)]
-    assert ports == ([Port.INTERNAL] * 7 + [Port.FLOW]) * 2
-
-
 def test_the_command_prints_tables_and_writes_json_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     json_file, svg_file = tmp_path / "scale.json", tmp_path / "scale.svg"
     quick = ["--gateway", "optimized", "--largest", "10", "--rounds", "1", "--packets", "5000"]
@@ -96,9 +82,23 @@ def test_the_command_prints_tables_and_writes_json_and_a_picture(tmp_path: Path,
     output = capsys.readouterr().out
     assert "ARP entries" in output
     assert "resident" in output
+    assert "growth" in output
     document = json.loads(json_file.read_text("utf-8"))
     assert document["bench"] == "scale"
     assert {figure["entries"] for figure in document["figures"]} == {1, 10}
     assert all(figure["microseconds"]["median"] > 0 for figure in document["figures"])
-    assert document["memory"][0]["after"]["packets"] == 5000
+    assert [one["after"]["packets"] for one in document["memory"]] == [5000, 5000]
+    assert [one["interface"] for one in document["memory"]] == ["contract", "batch"]
     assert ElementTree.parse(svg_file).getroot().find("{http://www.w3.org/2000/svg}polyline") is not None
+
+
+def test_one_state_can_be_asked_for_without_the_question_of_memory(capsys: pytest.CaptureFixture[str]):
+    quick = ["--gateway", "optimized", "--largest", "1", "--rounds", "1", "--only", "ARP"]
+    assert cli.run(["bench", "scale", *quick]) == 0
+    output = capsys.readouterr().out
+    assert ("ARP entries" in output, "TCP" in output, "resident" in output) == (True, False, False)
+
+
+def test_a_state_that_nobody_has_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["bench", "scale", "--only", "moods"]) == 2
+    assert "bench: no state holds 'moods'; the first is 'ARP entries'" in capsys.readouterr().err

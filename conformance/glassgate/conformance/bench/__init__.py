@@ -4,7 +4,8 @@ figures.py   samples taken in turns, their medians and quartiles, and ratios bet
 traffic.py   configurations, and packets of every kind that is measured
 doors.py     one way to drive a gateway for each of its interfaces: packet by packet, or in batches
 core.py      the cost of a packet in this process, beside the bare cipher's
-scale.py     the cost of a packet against what the gateway remembers, and its memory after many packets
+scale.py     the cost of a packet against what the gateway remembers
+memory.py    what a gateway holds after a thousand packets, and after ten million
 lab.py       the same offered traffic through stock openvpn and the gateways, in network namespaces
 sender.py    the program that offers it
 report.py    tables and JSON

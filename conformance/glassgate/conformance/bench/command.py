@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
-from rich.progress import track
+from rich.console import Console
+from rich.progress import Progress, TaskID, TimeElapsedColumn, track
 
-from glassgate.conformance.bench import core, lab, plot, report, scale
+from glassgate.conformance.bench import core, lab, memory, plot, report, scale
 from glassgate.conformance.bench.figures import BenchError, Figure
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.errors import Interrupted, LabError
@@ -24,6 +23,7 @@ from glassgate.contract import Implementation
 
 BASE = "reference"
 PACKETS, FULL_PACKETS = 30_000, 10_000_000
+MEMORY = "memory"
 LAB_ORDER = (GatewayKind.OPENVPN, GatewayKind.REFERENCE, GatewayKind.OPTIMIZED)
 """The first is what the others are compared with."""
 JSON_OPTION = click.option(
@@ -102,54 +102,71 @@ def write(file: TextIO | None, content: Mapping[str, Any]) -> None:
 
 @bench.command(name="scale")
 @GATEWAY_OPTION
+@click.option("--only", default="", metavar="TEXT", help="Only states whose name holds TEXT; memory is one.")
 @click.option("--largest", default=100_000, show_default=True, type=click.IntRange(1, 10**6), help="Most entries.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000), help="Turns that everybody has.")
 @click.option("--packets", type=click.IntRange(5000, 10**9), help="Packets for the question of memory.")
-@click.option("--full", is_flag=True, help="Ten million packets, and the most entries for TCP, too: takes long.")
+@click.option(
+    "--timeout", default=3600, show_default=True, type=click.IntRange(1, 10**6),
+    help="Seconds for one gateway's packets; the figure tells how many passed.",
+)  # fmt: skip
+@click.option("--full", is_flag=True, help="Ten million packets, and the most entries of everything: takes long.")
 @JSON_OPTION
 @SVG_OPTION
 def scale_command(
     chosen: tuple[str, ...],
+    only: str,
     largest: int,
     rounds: int,
     packets: int | None,
+    timeout: int,
     full: bool,
     json_file: TextIO | None,
     svg_file: Path | None,
 ) -> int:
     """The cost of a packet against what the gateway remembers, and memory after many packets."""
     subjects = implementations(chosen)
+    states = [state for state in scale.STATES if only in state.name]
+    if not states and only not in MEMORY:
+        raise click.ClickException(f"bench: no state holds {only!r}; the first is {scale.STATES[0].name!r}")
+    wanted = (packets or (FULL_PACKETS if full else PACKETS)) if only in MEMORY else 0
     console = report.console()
-    wanted = packets or (FULL_PACKETS if full else PACKETS)
-    held = [ask_memory(subject.name, wanted) for subject in track(subjects, "memory", console=console, transient=True)]
     found: list[scale.ScaleFigure] = []
-    total = len(scale.STATES) * len(subjects)
-    running = scale.measured(subjects, largest, rounds, full=full)
+    running = scale.measured(states, subjects, largest, rounds, full=full)
     try:
-        for line in track(running, "measuring", total=total, console=console, transient=True):
+        held = memories(subjects, wanted, timeout, console)
+        for line in track(running, "measuring", total=len(states) * len(subjects), console=console, transient=True):
             found += line
     except BenchError as error:
         raise click.ClickException(f"bench: {error}") from None
-    console.print(report.scale_table(found))
-    console.print(report.memory_table(held))
+    if found:
+        console.print(report.scale_table(found))
+    if held:
+        console.print(report.memory_table(held))
     write(json_file, report.scale_json(found, held))
-    if svg_file is not None:
+    if svg_file is not None and found:
         svg_file.write_text(plot.scale(found), encoding="utf-8")
     return 0
 
 
-def ask_memory(name: str, packets: int) -> scale.MemoryFigure:
-    """Ask in a process of its own, which holds nothing but the gateway and its traffic."""
-    program = "import sys; from glassgate.conformance.bench.command import tell_memory; tell_memory(*sys.argv[1:])"
-    command = [sys.executable, "-c", program, name, str(packets)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    answer = json.loads(done.stdout)
-    return scale.MemoryFigure(answer["subject"], scale.Memory(**answer["before"]), scale.Memory(**answer["after"]))
+def memories(
+    subjects: Sequence[Implementation], packets: int, seconds: float, console: Console
+) -> list[memory.MemoryFigure]:
+    """What each gateway holds after so many packets, by each of its interfaces, with an estimate of the time left."""
+    asked = [(one.name, interface) for one in subjects for interface in memory.interfaces(one)] if packets else []
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+    found = []
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=60) as progress:
+        for name, interface in asked:
+            task = progress.add_task(f"memory: {name} {interface}, {packets} packets", total=packets)
+            tell = functools.partial(_tell_progress, progress, task)
+            found.append(memory.ask(name, interface, packets, seconds, tell))
+            progress.remove_task(task)
+    return found
 
 
-def tell_memory(name: str, packets: str) -> None:
-    """The other end of ``ask_memory``."""
-    sys.stdout.write(json.dumps(asdict(scale.memory(find(name), int(packets)))))
+def _tell_progress(progress: Progress, task: TaskID, passed: int) -> None:
+    progress.update(task, completed=passed)
 
 
 @bench.command(name="lab")

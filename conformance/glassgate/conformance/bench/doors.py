@@ -6,16 +6,22 @@ at a time over buffers that are used again, as a driver does it: gateways whose 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, cast
 
 from glassgate.conformance.bench.figures import Work
-from glassgate.conformance.bench.traffic import READY, START
+from glassgate.conformance.bench.traffic import READY, START, introduction
 from glassgate.contract import GatewayConfig, Implementation, Port, SeededEntropy, Transmit
 
 BATCH = 64
 ALIGNMENT = 16
+LARGEST_FRAME = 2048
 CONTRACT, BATCHES = "contract", "batch"
+
+Arrival = tuple[Port, bytes, float]
+"""A frame or a piece of the stream, where it arrives and when."""
+Door = Callable[[Port, bytes, float], None]
+"""Takes what arrives; what comes out is taken away and forgotten."""
 
 
 class OutgoingRegions(Protocol):
@@ -149,3 +155,44 @@ def _stream_work(gateway: BatchGateway, records: Sequence[bytes]) -> Work:
         return octets
 
     return work
+
+
+# ── one after the other, for ever ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def one_by_one(implementation: Implementation, config: GatewayConfig, interface: str) -> Door:
+    """A gateway that is ready and knows the host inside, behind one of its interfaces."""
+    door = _batch_door(implementation, config) if interface == BATCHES else _contract_door(implementation, config)
+    door(Port.INTERNAL, introduction(), READY)
+    return door
+
+
+def _contract_door(implementation: Implementation, config: GatewayConfig) -> Door:
+    gateway = implementation(config, SeededEntropy(b"bench"))
+    gateway.start(START)
+
+    def door(port: Port, piece: bytes, now: float) -> None:
+        gateway.receive(port, piece, now)
+
+    return door
+
+
+def _batch_door(implementation: Implementation, config: GatewayConfig) -> Door:
+    assert implementation.batches is not None
+    gateway = cast(BatchGateway, implementation.batches(config, SeededEntropy(b"bench")))
+    gateway.start(START)
+    outgoing = gateway.outgoing
+    buffer = memoryview(bytearray(LARGEST_FRAME))
+
+    def door(port: Port, piece: bytes, now: float) -> None:
+        length = len(piece)
+        if port is Port.INTERNAL:
+            buffer[:length] = piece
+            gateway.receive_frames(buffer, [(0, length)], now)
+        else:
+            gateway.room()[:length] = piece
+            gateway.receive_stream(length, now)
+        outgoing.flow_sent(outgoing.flow_end)
+        outgoing.frames_sent()
+
+    return door

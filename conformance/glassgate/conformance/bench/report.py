@@ -15,7 +15,8 @@ from rich.table import Table
 from glassgate.conformance.bench import lab
 from glassgate.conformance.bench.figures import Figure
 from glassgate.conformance.bench.lab import LabFigure, LabSample
-from glassgate.conformance.bench.scale import MemoryFigure, ScaleFigure
+from glassgate.conformance.bench.memory import Memory, MemoryFigure
+from glassgate.conformance.bench.scale import ScaleFigure
 
 SCHEMA = "1.0"
 MICRO = 1e6
@@ -148,20 +149,19 @@ def growth(line: Mapping[int, Figure]) -> float | None:
 
 
 def memory_table(found: Sequence[MemoryFigure]) -> Table:
-    """A line a gateway: what it holds early, and after all packets."""
+    """Two lines a gateway: what it holds early, and after all packets."""
     table = new_table(
-        "Memory after many packets (kB)",
-        ("gateway",),
-        ("packets", "traced, early", "traced, late", "resident, early", "resident, late"),
+        "Memory after many packets", ("gateway",), ("packets", "traced (octets)", "blocks", "resident (kB)")
     )
     for one in found:
-        table.add_row(
-            one.subject,
-            f"{one.after.packets:,}".replace(",", " "),
-            *("–" if octets is None else f"{octets / 1000:.1f}" for octets in (one.before.traced, one.after.traced)),
-            *(f"{octets / 1000:.0f}" for octets in (one.before.resident, one.after.resident)),
-        )
+        table.add_row(f"{one.subject} {one.interface}", *_memory_cells(one.before))
+        table.add_row("" if one.after.packets >= one.wanted else "(time was over)", *_memory_cells(one.after))
     return table
+
+
+def _memory_cells(held: Memory) -> list[str]:
+    counts = held.packets, held.traced, held.blocks, held.resident // 1000
+    return ["–" if count is None else f"{count:,}".replace(",", " ") for count in counts]
 
 
 def scale_json(found: Sequence[ScaleFigure], held: Sequence[MemoryFigure]) -> dict[str, Any]:

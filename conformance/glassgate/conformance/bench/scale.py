@@ -1,4 +1,4 @@
-"""Does the cost of a packet depend on how much the gateway remembers? And does it forget?
+"""Does the cost of a packet depend on how much the gateway remembers?
 
 For each kind of state a gateway is filled with 1, 10, … entries, its limits raised, and packets are sent that meet that
 state. All sizes of one gateway stand side by side and are measured in turns. Flat means that the largest costs no more
@@ -7,21 +7,17 @@ than a packet at a handful of entries, but for what the processor's caches do wi
 
 from __future__ import annotations
 
-import gc
-import importlib
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
 
 from glassgate.conformance.bench import traffic
 from glassgate.conformance.bench.doors import CONTRACT
 from glassgate.conformance.bench.figures import Contender, Figure, Work, take_turns
 from glassgate.conformance.packets import ACK, PSH, SYN, IPv4, tcp
-from glassgate.contract import Effect, Gateway, GatewayConfig, Implementation, Limits, Port, SeededEntropy, Transmit
+from glassgate.contract import Effect, Gateway, Implementation, Limits, Port, SeededEntropy, Transmit
 
 WIDE = "10.32.0.1/12"
 """A network with room for a million neighbours."""
@@ -208,10 +204,10 @@ def sizes(state: State, largest: int, *, full: bool) -> list[int]:
 
 
 def measured(
-    implementations: Sequence[Implementation], largest: int, rounds: int, *, full: bool
+    states: Sequence[State], implementations: Sequence[Implementation], largest: int, rounds: int, *, full: bool
 ) -> Iterator[list[ScaleFigure]]:
     """The lines: for each state and each gateway that can have it."""
-    for state in STATES:
+    for state in states:
         for implementation in implementations:
             if state.requires is not None and state.requires not in implementation.capabilities:
                 yield []
@@ -231,95 +227,3 @@ def _standing(state: State, implementation: Implementation, counts: Sequence[int
         if (time.process_time() - start) * 10 > patience:
             break
     return standing
-
-
-# ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a gateway's process holds after some packets, in octets."""
-
-    packets: int
-    traced: int | None
-    """What Python's own allocations hold (tracemalloc); None on PyPy, which has no such module."""
-    resident: int
-    """What the process occupies, whoever allocated it."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryFigure:
-    """Before and after many packets."""
-
-    subject: str
-    before: Memory
-    after: Memory
-
-
-BEFORE = 1000
-
-
-def memory(implementation: Implementation, packets: int) -> MemoryFigure:
-    """Mixed traffic through one gateway: what it holds after 1000 packets, and after all.
-
-    Resident size is of this whole process, so it is asked about in a process that does nothing else.
-    """
-    config = traffic.configuration(tcp_echo=_tcp_echo(implementation))
-    gateway = implementation(config, SeededEntropy(b"bench"))
-    gateway.start(traffic.START)
-    gateway.receive(Port.INTERNAL, traffic.introduction(), traffic.READY)
-    mixed = mixture(config)
-    _pass(gateway, mixed, BEFORE)
-    gc.collect()
-    resident = resident_size()
-    before = Memory(2 * BEFORE, _traced_over(gateway, mixed), resident)
-    _pass(gateway, mixed, packets - 3 * BEFORE)
-    gc.collect()
-    resident = resident_size()
-    after = Memory(packets, _traced_over(gateway, mixed), resident)
-    return MemoryFigure(implementation.name, before, after)
-
-
-def _traced_over(gateway: Gateway, mixed: Iterator[tuple[Port, bytes, float]]) -> int | None:
-    """What 1000 more packets leave allocated."""
-    try:
-        tracemalloc = importlib.import_module("tracemalloc")
-    except ImportError:
-        _pass(gateway, mixed, BEFORE)
-        return None
-    tracemalloc.start()
-    _pass(gateway, mixed, BEFORE)
-    gc.collect()
-    traced: int = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    return traced
-
-
-def mixture(config: GatewayConfig) -> Iterator[tuple[Port, bytes, float]]:
-    """Upstream, downstream, to be cut, a local ping, one in fragments, one that is refused; a millisecond apart."""
-    channel = traffic.far_channel()
-    up = traffic.frame(traffic.datagram(traffic.HOST, traffic.BEYOND, 1400))
-    large = traffic.frame(traffic.datagram(traffic.HOST, traffic.BEYOND, 1500))
-    local = traffic.frame(traffic.ping(traffic.HOST, traffic.GATEWAY, 100))
-    refused = traffic.frame(traffic.datagram(traffic.HOST, "10.38.2.255", 100))
-    down = traffic.datagram(traffic.BEYOND, traffic.HOST, 1400)
-    renewed = traffic.introduction()
-    for number in itertools.count():
-        now = traffic.READY + number / 100
-        pair = (
-            traffic.frame(piece) for piece in traffic.pieces(traffic.HOST, traffic.GATEWAY, 2000, number & 0xFFFF, 1480)
-        )
-        for piece in (up, large, local, refused, *pair, renewed):
-            yield Port.INTERNAL, piece, now
-        yield Port.FLOW, traffic.framed(channel, down), now
-
-
-def _pass(gateway: Gateway, mixed: Iterator[tuple[Port, bytes, float]], packets: int) -> None:
-    for port, piece, now in itertools.islice(mixed, packets):
-        gateway.receive(port, piece, now)
-
-
-def resident_size() -> int:
-    """What this process occupies of the machine's memory, in octets (proc(5): statm)."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
