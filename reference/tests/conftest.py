@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import settings
 from OpenSSL import SSL, crypto
 
 from glassgate.contract import Cipher, SeededEntropy
@@ -42,6 +43,9 @@ from glassgate.reference.openvpn.packets import Body, Header, Opcode, parse_body
 from glassgate.reference.openvpn.profile import Profile
 from glassgate.reference.openvpn.reliability import Reliability
 from glassgate.reference.openvpn.wrapping import Plain, StaticKey, TlsCrypt, Wrapping
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of the code, nor is a tracer
+settings.load_profile("no deadline")
 
 RELAY = r"""
 import os, socket, subprocess, sys, threading

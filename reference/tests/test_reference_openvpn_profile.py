@@ -311,6 +311,11 @@ def test_names_and_versions_of_tls(parse: Any) -> None:
     assert tls.ciphersuites == "TLS_AES_256_GCM_SHA384"
 
 
+def test_a_cipher_that_iana_does_not_name_is_left_to_openssl(parse: Any) -> None:
+    # ssl_openssl.c convert_tls_list_to_openssl: what it cannot translate is passed on as it is
+    assert parse("tls-cipher ECDHE-RSA-AES256-GCM-SHA384:HIGH").tls.cipher_list == "ECDHE-RSA-AES256-GCM-SHA384:HIGH"
+
+
 def test_fingerprints_stand_for_an_authority(client_identity: Any) -> None:
     text = f"client\ndev tun\nremote a\n<cert>\n{client_identity.pem}</cert>\n<key>\n{client_identity.key_pem}</key>\n"
     profile = Profile.parse(text + f"<peer-fingerprint>\n{':'.join(['ab'] * 32)}\n{'cd' * 32}\n</peer-fingerprint>\n")
