@@ -304,16 +304,48 @@ def test_a_new_key_is_asked_for_once_long_before_ids_run_out(make, negotiated):
 def test_its_timers_are_kept_while_the_flow_is_open(negotiated):
     world, client = negotiated
     client.deadline = world.now + 5
-    world.tick(
-        after=0.0
-    )  # the client's deadline changes in nobody's hands but the gateway's: it looks after each event
+    world.flow(b"\x00\x01\x20")  # it has heard something, so it is asked
     assert world.gateway.deadline == client.deadline
-    world.tick(after=5.0)
-    assert client.told == [("tick",)]
+    world.tick(after=4.9)
+    assert client.told == [("receive", b"\x20")]
+    world.tick(after=0.1)
+    assert client.told[1:] == [("tick",)]
     flow(world, FlowEvent.CLOSED)
     client.deadline = world.now + 0.1
     world.tick(after=0.5)
-    assert client.told == [("tick",)]
+    assert client.told[1:] == [("tick",)]
+
+
+@pytest.mark.parametrize("way", ["inside", "tunnel"])
+def test_while_data_moves_it_is_asked_once_a_second(make, negotiated, way):
+    """A ping timer that data puts off, and a limit of octets that data brings near: neither is missed."""
+    world, _ = negotiated
+    asked = []
+    packets = {"inside": make.udp(HOST, "8.8.8.8", 1, 2), "tunnel": make.udp("8.8.8.8", HOST, 1, 2)}
+
+    class Counting(Client):
+        deadline = property(lambda self: asked.append(world.now) or self.due, lambda self, value: None)
+        due = world.now + 10.0
+
+        def tick(self, now):
+            return self._next("tick")
+
+    counting = Counting()
+    world.gateway.batch.tunnel._client = counting
+    world.flow(b"\x00\x01\x20")
+    asked.clear()
+    for _ in range(25):
+        getattr(world, way)(packets[way])
+        counting.due = world.now + 10.0
+        assert world.gateway.deadline <= counting.due
+        world.now += 0.1
+    assert 2 <= len(asked) <= 3
+    counting.due = 0.0  # a limit is reached
+    due = world.gateway.deadline
+    assert due <= world.now + 1.0
+    counting.told.clear()
+    world.tick(after=due - world.now)
+    assert counting.told == [("tick",)]
 
 
 def test_a_failed_session_closes_and_comes_again_as_it_was_told(make, negotiated):
@@ -342,7 +374,7 @@ def test_a_session_that_ended_for_good_asks_for_nothing(negotiated):
     client.script = [[Failed(rules.S4_PEER_ENDS, "halt", retry=False)]]
     world.flow(b"\x00\x01\x20")
     assert world.words == ["CloseFlow"]
-    assert world.gateway.deadline is None
+    assert world.gateway.batch.tunnel.deadline == float("inf")
     assert world.gateway.batch.tunnel.has_ended
 
 

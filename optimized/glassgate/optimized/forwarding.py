@@ -106,6 +106,7 @@ class Forwarding:
         "_own_source_and_type",
         "_tunnel",
         "has_fast_path",
+        "is_ordinary",
     )
 
     def __init__(
@@ -131,6 +132,8 @@ class Forwarding:
         self._inner = WorkBuffer()
         self.has_fast_path = True
         """Whether ordinary packets leave at once. False is for tests: the ladder alone must do the same."""
+        self.is_ordinary = False
+        """Whether none but ordinary packets came since somebody set it: no layer's timers have changed then."""
 
     # ── upstream: from inside into the tunnel ─────────────────────────────────────────────────────────────────────
 
@@ -199,6 +202,7 @@ class Forwarding:
                 self._receive_frame(frames, start, end, now)
 
     def _receive_frame(self, frame: memoryview, start: int, end: int, now: float) -> None:
+        self.is_ordinary = False
         ether_type = self._ethernet.receive(frame, start, end)
         if ether_type == TYPE_IPV4:
             self.from_inside(frame, start + FRAME_HEADER, end, now)
@@ -273,6 +277,7 @@ class Forwarding:
             record = stream.start + LENGTH_LENGTH
             length = octets[record - 2] << 8 | octets[record - 1]
             if not 0 < length <= tunnel.longest_record:
+                self.is_ordinary = False
                 tunnel.refuse_record(rules.S3_BAD_LENGTH, record, record + length, now)
                 return False
             end = record + length
@@ -287,11 +292,13 @@ class Forwarding:
         tunnel, outgoing, addresses = self._tunnel, self._outgoing, self._addresses
         key = tunnel.opening.get(octets[start])
         if key is None:
+            self.is_ordinary = False
             return tunnel.receive_record(octets, start, end, now)
         frames = outgoing.frames
         packet = outgoing.frames_end + FRAME_HEADER
         length = key.open(octets, view, start, end, frames, packet)
         if not length:
+            self.is_ordinary = False
             return tunnel.refuse_record(key.refused, start, end, now)
         tunnel.record_opened(length)
         if length < SMALLEST_HEADER or not self.has_fast_path:
@@ -342,6 +349,7 @@ class Forwarding:
 
     def _copy_and_receive(self, packet: int, length: int, now: float) -> None:
         """The ladder may emit frames, so the packet leaves the place where they are made."""
+        self.is_ordinary = False
         inner = self._inner.view
         end = HEADROOM + length
         inner[HEADROOM:end] = self._outgoing.frames[packet : packet + length]
