@@ -360,3 +360,42 @@ def test_an_entry_is_forgotten_after_twenty_minutes() -> None:
     assert table.deadline == 1200.0
     assert noted(table.tick(1200.0)) == ["s31-expire"]
     assert noted(send(table, b"miss", 1200.0)) == ["s31-ask"]
+
+
+# ── what is due, whatever happened ───────────────────────────────────────────────────────────────────────────────────
+
+LASTS = {"s8-learn": 1200.0, "s8-update": 1200.0, "s31-give-up": 1.0, "s31-ask": 1.0, "s31-retry": 1.0}
+"""S31: how long the state lasts that a neighbour enters by each of these."""
+HOSTS = [IPv4Address(f"10.38.2.{number}") for number in range(10, 15)]
+EVENTS = st.tuples(
+    st.sampled_from(["send", "speak", "tick"]), st.sampled_from(HOSTS), st.sampled_from([0.0, 0.4, 1.0, 1.0, 700.0])
+)
+
+
+def follow(due: dict[str, float], steps: Iterable[Step], now: float) -> None:
+    """Keep ``due``: when the state of each neighbour ends, by what the table tells of it."""
+    for step in steps:
+        if isinstance(step, Note) and str(step.rule) in ("s31-table-full", "s31-expire"):
+            del due[str(step.detail["neighbour"])]
+        elif isinstance(step, Note) and str(step.rule) in LASTS:
+            due[str(step.detail["neighbour"])] = now + LASTS[str(step.rule)]
+        elif isinstance(step, Transmit) and step.because is rules.S31_RETRY:
+            ((_, request),) = arp_packets([step])
+            due[str(request.target_protocol)] = now + LASTS["s31-retry"]
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_the_deadline_is_that_of_the_neighbour_whose_state_ends_first(
+    events: list[tuple[str, IPv4Address, float]],
+) -> None:
+    table, now, due = neighbours(Limits(arp_neighbours=3)), 0.0, dict[str, float]()
+    for kind, host, later in events:
+        now += later
+        follow(due, table.tick(now), now)
+        due = {name: time for name, time in due.items() if time > now}  # a negative entry ends without a word
+        if kind == "send":
+            follow(due, send(table, b"packet", now, host), now)
+        elif kind == "speak":
+            follow(due, receive(table, replace(REPLY, sender_protocol=host), now), now)
+        assert table.deadline == min(due.values(), default=None)
+        assert set(table.table) == set(due)

@@ -165,6 +165,9 @@ class Missing:
     """When the entry is forgotten."""
 
 
+Entry = Asked | Known | Missing
+
+
 @dataclass(frozen=True, slots=True)
 class Unreachable:
     """A packet that could not be sent, for its neighbour does not answer."""
@@ -185,7 +188,9 @@ class Neighbours:
         self._own = own
         self._network = network
         self._limits = limits
-        self._entries: dict[IPv4Address, Asked | Known | Missing] = {}
+        self._entries: dict[IPv4Address, Entry] = {}
+        self._by_state: dict[type[Entry], dict[IPv4Address, Entry]] = {Asked: {}, Known: {}, Missing: {}}
+        """The same entries, each state's in the order in which they are due: the first tells when, without a search."""
         self._announce_due: float | None = None
         self._defended: float | None = None
 
@@ -200,7 +205,7 @@ class Neighbours:
     @property
     def deadline(self) -> float | None:
         """When ``tick`` is next due."""
-        times = [entry.due for entry in self._entries.values()]
+        times = [next(iter(entries.values())).due for entries in self._by_state.values() if entries]
         if self._announce_due is not None:
             times.append(self._announce_due)
         return min(times, default=None)
@@ -252,7 +257,7 @@ class Neighbours:
         entry = self._entries.get(neighbour)
         if entry is None:
             yield from self._make_room()
-            self._entries[neighbour] = Asked(now + REQUEST_INTERVAL, queue=deque([waiting]))
+            self._enter(neighbour, Asked(now + REQUEST_INTERVAL, queue=deque([waiting])))
             yield _waits(rules.S31_ASK, neighbour, waiting, 1)
             yield self._request(neighbour, BROADCAST, rules.S31_ASK)
             return
@@ -268,23 +273,27 @@ class Neighbours:
 
     def tick(self, now: float) -> Iterator[Step]:
         """Announce, ask again, give up and forget, whatever is due by ``now``."""
+        if self.deadline is None or self.deadline > now:
+            return
         if self._announce_due is not None and self._announce_due <= now:
             self._announce_due = None
             yield self._announcement(rules.S7_ANNOUNCE)
+        # Something is due, and only then is the table searched: of equal times, the one unused for longest comes first.
         due = [(entry.due, neighbour) for neighbour, entry in self._entries.items() if entry.due <= now]
         for _, neighbour in sorted(due, key=lambda pair: pair[0]):
             entry = self._entries[neighbour]
             if isinstance(entry, Known):
-                del self._entries[neighbour]
+                self._leave(neighbour)
                 yield changed(rules.S31_EXPIRE, neighbour=neighbour)
             elif isinstance(entry, Missing):
-                del self._entries[neighbour]
+                self._leave(neighbour)
             elif entry.requests < REQUESTS:
                 entry.requests += 1
                 entry.due = now + REQUEST_INTERVAL
+                self._enter(neighbour, entry)
                 yield self._request(neighbour, BROADCAST, rules.S31_RETRY)
             else:
-                self._entries[neighbour] = Missing(now + MISSING_SECONDS)
+                self._enter(neighbour, Missing(now + MISSING_SECONDS))
                 yield changed(rules.S31_GIVE_UP, neighbour=neighbour, packets_waiting=len(entry.queue))
                 for waiting in entry.queue:
                     yield Unreachable(waiting, neighbour, rules.S31_GIVE_UP)
@@ -312,7 +321,7 @@ class Neighbours:
         if neighbour not in self._entries:
             yield from self._make_room()
         before = self._entries.get(neighbour)
-        self._entries[neighbour] = Known(hardware, now)
+        self._enter(neighbour, Known(hardware, now))
         yield changed(rule, neighbour=neighbour, hardware=hardware)
         if isinstance(before, Asked):
             for waiting in before.queue:
@@ -339,12 +348,28 @@ class Neighbours:
             entry.probed = now
             yield self._request(neighbour, entry.hardware, rules.S31_REFRESH)
 
+    # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _enter(self, neighbour: IPv4Address, entry: Entry) -> None:
+        """Put a neighbour into a state, or keep it there for as long again. That is no use of it."""
+        before = self._entries.get(neighbour)
+        if before is not None:
+            del self._by_state[type(before)][neighbour]
+        self._entries[neighbour] = entry
+        self._by_state[type(entry)][neighbour] = entry  # it came last and stays as long as any other: it is due last
+
+    def _leave(self, neighbour: IPv4Address) -> Entry:
+        """Have nothing more to do with a neighbour."""
+        entry = self._entries.pop(neighbour)
+        del self._by_state[type(entry)][neighbour]
+        return entry
+
     def _make_room(self) -> Iterator[Step]:
         """Have the entry used least recently give way, with whatever waits there, when the table is full."""
         if len(self._entries) < self._limits.arp_neighbours:
             return
         neighbour = next(iter(self._entries))
-        entry = self._entries.pop(neighbour)
+        entry = self._leave(neighbour)
         queue = entry.queue if isinstance(entry, Asked) else deque[Waiting]()
         yield changed(rules.S31_TABLE_FULL, neighbour=neighbour, packets_lost=len(queue))
         yield from _losses(queue, rules.S31_TABLE_FULL, neighbour)
