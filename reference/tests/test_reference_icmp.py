@@ -64,6 +64,13 @@ def test_every_truncation_of_the_header_is_refused(length: int) -> None:
     assert raised.value.rule is rules.L1_TRUNCATED
 
 
+def test_an_echo_request_for_another_sequence_number_does_not_add_up() -> None:
+    with pytest.raises(Malformed) as raised:
+        icmp.parse(OCTETS[:7] + b"\3" + OCTETS[8:])
+    assert raised.value.rule is rules.L1_CHECKSUM
+    assert raised.value.detail == {"checksum": 0x8F93}
+
+
 @given(st.integers(0, 79))
 def test_one_flipped_bit_is_a_bad_checksum(bit: int) -> None:
     octets = bytearray(OCTETS)

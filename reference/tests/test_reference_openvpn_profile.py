@@ -272,6 +272,14 @@ def test_timers_and_sizes(parse: Any) -> None:
     assert (profile.explicit_exit_notify, profile.tls_timeout, profile.largest_control_packet) == (2, 3.0, 1200)
 
 
+def test_of_the_two_ping_timers_the_later_holds(parse: Any) -> None:
+    # options.c: ping-exit and ping-restart set one timeout and what is done at it
+    profile = parse("ping-restart 60", "ping-exit 30")
+    assert (profile.ping_restart, profile.ping_exit) == (0.0, 30.0)
+    profile = parse("ping-exit 30", "ping-restart 60")
+    assert (profile.ping_restart, profile.ping_exit) == (60.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -413,6 +421,8 @@ def test_encrypted_keys_and_bundles(tmp_path: Path, authority: Any, client_ident
     own = f"<cert>\n{client_identity.pem}</cert>\n<key>\n{key}</key>\n"
     with pytest.raises(ProfileError, match="askpass"):
         Profile.parse(base + own)
+    with pytest.raises(ProfileError, match="askpass: needs a file: there is nobody to ask"):
+        Profile.parse(base + own + "askpass\n")
     with pytest.raises(ProfileError, match="cannot be decrypted"):
         Profile.parse(base + own + "<askpass>\nwrong\n</askpass>\n")
     assert Profile.parse(base + own + "<askpass>\nopen sesame\n</askpass>\n").tls.private_key is not None

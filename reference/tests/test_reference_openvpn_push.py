@@ -145,6 +145,12 @@ def test_ping_exit_takes_ping_restarts_place_and_the_other_way_round() -> None:
     assert (pushed.ping_restart, pushed.ping_exit) == (60.0, 0.0)
 
 
+def test_how_often_the_end_is_to_be_told_may_be_left_out() -> None:
+    # options.c add_option "explicit-exit-notify": 1 if no number is given
+    assert read("explicit-exit-notify").explicit_exit_notify == 1
+    assert read("explicit-exit-notify 3").explicit_exit_notify == 3
+
+
 def test_old_spelling_of_the_exporter() -> None:
     assert read("key-derivation tls-ekm").tls_key_export
 

@@ -102,6 +102,14 @@ def test_what_is_repeated_is_acknowledged_again_and_not_read_again() -> None:
     assert layer.read() == []
 
 
+def test_what_comes_twice_is_acknowledged_once() -> None:
+    layer = Reliability(2.0)
+    for _ in range(2):
+        assert layer.receive(0, CONTROL, b"a")
+    assert layer.acknowledgements(1) == (0,)
+    assert not layer.owes_acknowledgement
+
+
 def test_twelve_messages_are_held_and_the_thirteenth_is_not_acknowledged() -> None:
     layer = Reliability(2.0)
     assert layer.receive(11, CONTROL, b"")

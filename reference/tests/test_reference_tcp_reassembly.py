@@ -46,6 +46,12 @@ def test_a_piece_may_fill_several_gaps() -> None:
     assert held((1, b"b"), (3, b"d"), (5, b"f"), (0, b"ABCDEFG")).take(EXPECTED) == b"AbCdEfG"
 
 
+def test_between_two_pieces_that_touch_there_is_nothing_to_fill() -> None:
+    reassembly = held((2, b"cd"), (4, b"ef"), (2, b"CDEFGH"))
+
+    assert reassembly.pieces == [b"cd", b"ef", b"GH"]
+
+
 def test_pieces_are_bounded_and_text_in_its_turn_still_passes() -> None:
     reassembly = held(*((2 * at, b"x") for at in range(1, 2 * LARGEST_NUMBER_OF_PIECES)))
     assert len(reassembly) == LARGEST_NUMBER_OF_PIECES

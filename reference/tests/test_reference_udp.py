@@ -96,6 +96,13 @@ def test_a_length_under_the_header_or_over_the_octets_is_refused(length: int) ->
     assert raised.value.rule is rules.L2_LENGTH
 
 
+def test_a_datagram_whose_checksum_is_one_too_much_is_refused() -> None:
+    with pytest.raises(Malformed) as raised:
+        udp.parse(octets_of(12345, 7, 10, 0x4EE0, b"hi"), HOST, GATEWAY)
+    assert raised.value.rule is rules.L2_CHECKSUM
+    assert raised.value.detail == {"checksum": 0x4EE0}
+
+
 @given(DATAGRAMS)
 def test_a_datagram_gone_astray_does_not_add_up(datagram: Datagram) -> None:
     with pytest.raises(Malformed) as raised:
