@@ -637,8 +637,8 @@ NEIGHBOURS = (
         {
             "arp": [
                 (
-                    "        neighbour = next(iter(self._entries))\n        entry = self._entries.pop(neighbour)\n",
-                    "        neighbour = next(reversed(self._entries))\n        entry = self._entries.pop(neighbour)\n",
+                    "        neighbour = next(iter(self._entries))\n",
+                    "        neighbour = next(reversed(self._entries))\n",
                 )
             ]
         },
