@@ -80,7 +80,7 @@ def test_check_tells_by_its_status(
 
 def test_there_is_no_option_that_updates_expectations(capsys: pytest.CaptureFixture[str]) -> None:
     assert filling.main(["--update"]) == 2
-    assert capsys.readouterr().err == "filling: '--update' is not known; the only option is --check\n"
+    assert capsys.readouterr().err == "glassgate: '--update' is not known; the only option is --check\n"
 
 
 AUTHORED = [*SOURCES, *sorted(AUTHORING.glob("*.py")), Path(packets.__file__), Path(filling.__file__)]

@@ -66,7 +66,7 @@ def test_bad_input_is_one_line_and_exit_status_2(
     result = CliRunner().invoke(main, given)
     assert result.exit_code == 2
     message = result.output.replace(f"{tmp_path}/", "")
-    assert message.startswith(f"Error: {expected}")
+    assert message.startswith(f"glassgate: {expected}")
     assert message.count("\n") == 1
 
 
@@ -166,7 +166,7 @@ def test_credentials_are_two_lines(profile_text: Any, tmp_path: Path) -> None:
     (tmp_path / "who").write_text("alice\n")
     arguments = [str(tmp_path / "a.ovpn"), "--internal", "lo", "--credentials", str(tmp_path / "who")]
     result = CliRunner().invoke(main, arguments)
-    assert (result.exit_code, result.output) == (2, f"Error: {tmp_path}/who: needs two lines: user name and password\n")
+    assert (result.exit_code, result.output) == (2, f"glassgate: {tmp_path}/who: needs two lines: user name and password\n")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_an_interface_that_cannot_be_opened(
     (tmp_path / "a.ovpn").write_text(profile_text("remote 127.0.0.1 1 tcp"))
     monkeypatch.setattr(program, "PacketSocket", refuse)
     result = CliRunner().invoke(main, [str(tmp_path / "a.ovpn"), "--internal", "lo"])
-    assert (result.exit_code, result.output) == (2, f"Error: --internal lo: {expected}\n")
+    assert (result.exit_code, result.output) == (2, f"glassgate: --internal lo: {expected}\n")
 
 
 def test_the_package_is_a_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

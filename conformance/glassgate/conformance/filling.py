@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
     """Fill, or check. The exit status: 0 done or equal, 1 different, 2 not understood."""
     if list(arguments) == ["--check"]:
         found = differences()
-        sys.stderr.writelines(f"{line}; run python -m glassgate.conformance.filling\n" for line in found)
+        sys.stderr.writelines(f"glassgate: {line}; run python -m glassgate.conformance.filling\n" for line in found)
         return 1 if found else 0
     if arguments:
-        sys.stderr.write(f"filling: {arguments[0]!r} is not known; the only option is --check\n")
+        sys.stderr.write(f"glassgate: {arguments[0]!r} is not known; the only option is --check\n")
         return 2
     fill()
     return 0

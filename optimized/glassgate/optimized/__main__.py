@@ -29,8 +29,7 @@ class OneLine(click.Command):
         try:
             return super().make_context(*arguments, **more)
         except click.UsageError as error:
-            error.ctx = None
-            raise
+            sys.exit(_refuse(error.format_message()))
 
 
 @click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
@@ -118,7 +117,7 @@ def _configuration(
 
 
 def _refuse(message: str) -> int:
-    click.echo(message, err=True)
+    click.echo(f"glassgate: {message}", err=True)
     return 2
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -31,6 +31,10 @@ class Unusable(click.ClickException):
 
     exit_code = UNUSABLE
 
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Tell it as every command of this project does."""
+        click.echo(f"glassgate: {self.format_message()}", file, err=file is None)
+
 
 class OneLine(click.Command):
     """Tells what is wrong with its arguments in one line, without the usage before it."""
@@ -40,8 +44,7 @@ class OneLine(click.Command):
         try:
             return super().make_context(*arguments, **more)
         except click.UsageError as error:
-            error.ctx = None
-            raise
+            raise Unusable(error.format_message()) from None
 
 
 @click.command(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
