@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import run
 from typing import Any
 from xml.etree import ElementTree
 
@@ -78,6 +80,14 @@ def vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "mirrors.json"
     path.write_text(json.dumps(file))
     return path
+
+
+@pytest.fixture
+def strange_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules that cannot be imported, where Python looks for modules."""
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "divides.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
 
 
 @pytest.fixture
@@ -213,6 +223,9 @@ def test_a_wrong_profile_is_refused(glassgate: Run, vectors: Path, tmp_path: Pat
         (["json:thing"], "json:thing: module 'json' has no 'thing'"),
         ([f"{Path(__file__).stem}:nothing"], "is neither an Implementation nor a factory"),
         ([":"], ":: module '' has no ''"),
+        (["json:loads"], "json:loads: is neither an Implementation nor a factory (config, entropy) -> Gateway"),
+        (["leaves:gateway"], "leaves:gateway: cannot be imported: the module raised SystemExit: 0 (leaves.py, line 1)"),
+        (["divides:gateway"], "divides:gateway: cannot be imported: the module raised ZeroDivisionError"),
         (["--exec", "/does/not/exist"], "--exec '/does/not/exist': died: /does/not/exist: cannot be run"),
         (["--exec", "true"], "--exec 'true': died: the program ended with status 0"),
         ([MIRROR, "--through-stack"], "--through-stack: mirror does not declare external.stack"),
@@ -227,6 +240,7 @@ def test_a_wrong_profile_is_refused(glassgate: Run, vectors: Path, tmp_path: Pat
         ([MIRROR, "--colour", "red"], "No such option"),
     ],
 )
+@pytest.mark.usefixtures("strange_modules")
 def test_what_cannot_be_done_is_told_in_one_line(
     glassgate: Run, vectors: Path, arguments: list[str], words: str
 ) -> None:
@@ -264,6 +278,14 @@ def test_the_help_lists_every_command_and_each_has_help(glassgate: Run) -> None:
     for name in cli.COMMANDS:
         assert name in out
         assert glassgate(name, "--help")[0] == 0
+
+
+@pytest.mark.parametrize("module", ["reference", "optimized", "conformance.filling"])
+def test_every_program_complains_in_one_line_that_begins_with_the_projects_name(module: str) -> None:
+    done = run([sys.executable, "-m", f"glassgate.{module}", "--colour"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("glassgate: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_unknown_command_lists_the_known_ones(glassgate: Run) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -164,6 +164,23 @@ def test_error_when_making_the_gateway_raises() -> None:
     result = status_of(a_vector(ECHO), broken)
     assert result.status is Status.ERROR
     assert "KeyError" in result.message
+
+
+def test_a_factory_that_makes_no_gateway_is_rubbish() -> None:
+    result = status_of(a_vector(ECHO), cast("Any", lambda config, entropy: [config]))
+    assert (result.status, result.fault) == (Status.ERROR, Fault.RUBBISH)
+    words = "the factory returned list, which is no Gateway: no start, receive, flow, tick, deadline"
+    assert words in result.message
+
+
+def test_a_gateway_that_leaves_the_program_does_not_take_the_judge_along() -> None:
+    class Leaves(Mirror):
+        def receive(self, port: Port, data: bytes | bytearray | memoryview, now: float) -> list[Effect]:
+            raise SystemExit(0)
+
+    result = status_of(a_vector(ECHO), Leaves)
+    assert result.status is Status.ERROR
+    assert "the gateway raised SystemExit: 0" in result.message
 
 
 def test_timeout_when_a_call_does_not_return_even_if_it_catches_everything() -> None:

@@ -43,6 +43,7 @@ POISON = 0xA5
 PLAIN = "buffers overwritten after each call"
 ODD_VIEWS = "read-only views at odd offsets"
 DEFAULT_LIMIT = 5.0
+_DOORS = ("start", "receive", "flow", "tick", "deadline")
 _PORTS = {Port.INTERNAL: VectorPort.INTERNAL, Port.EXTERNAL: VectorPort.EXTERNAL, Port.FLOW: VectorPort.FLOW}
 
 
@@ -91,7 +92,7 @@ class InProcess:
         try:
             checked = self._check(config)
             with _watched(self._limit):
-                self._gateway = self._implementation(checked, SeededEntropy(checked.entropy))
+                self._gateway = _made(self._implementation, checked)
         except ConfigError as error:
             raise Refused(str(error)) from None
         except Unsupported as error:
@@ -150,6 +151,18 @@ class InProcess:
         return reply
 
 
+def _made(implementation: Implementation, config: GatewayConfig) -> Gateway:
+    """A new gateway, if the factory makes one."""
+    made: Any = implementation(config, SeededEntropy(config.entropy))
+    missing = [door for door in _DOORS if not hasattr(made, door)]
+    if missing:
+        raise SubjectFault(
+            Fault.RUBBISH, f"the factory returned {type(made).__name__}, which is no Gateway: no {', '.join(missing)}"
+        )
+    gateway: Gateway = made
+    return gateway
+
+
 def _copied(effects: object, deadline: object) -> Reply:
     """The effects as the judge wants them, copied before anybody can change them, if they are effects."""
     if not isinstance(effects, list):
@@ -196,7 +209,7 @@ class _Overdue(BaseException):
 
 
 class _Foreign:
-    """Turns whatever a gateway raises into a fault that tells where. Our own exceptions pass."""
+    """Turns whatever a gateway raises into a fault that tells where, an exit too. Our own exceptions pass."""
 
     def __enter__(self) -> None:
         return
@@ -204,11 +217,13 @@ class _Foreign:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception) and not isinstance(error, SubjectFault | ConfigError | Unsupported):
+        if isinstance(error, Exception | SystemExit) and not isinstance(
+            error, SubjectFault | ConfigError | Unsupported
+        ):
             raise SubjectFault(Fault.ERROR, told(error)) from error
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """An exception in one line: its class, its words, and the place that raised it.
 
     >>> told(ValueError("no"))
