@@ -54,6 +54,11 @@ def test_every_page_is_there_with_one_title(page: str, html: Path) -> None:
     assert Page(html / page).headings == 1
 
 
+def test_no_page_has_a_table_of_contents_in_its_text(html: Path) -> None:
+    # The theme shows one beside the page, and a red error in the place of any other.
+    assert [page for page in PAGES if re.search(r'class="[^"]*\bcontents\b', (html / page).read_text("utf-8"))] == []
+
+
 def test_every_link_leads_to_a_page_and_an_anchor_that_exist(html: Path) -> None:
     pages = {path: Page(path) for path in html.rglob("*.html")}
     broken = []
