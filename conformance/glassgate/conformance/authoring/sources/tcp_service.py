@@ -67,7 +67,12 @@ category = Category(
         "TCP_RESENT_LATER": FlagNote(
             bug="none",
             what="3/4 lowers the segment size; what is in flight waits for its retransmission time",
-            effect="a second of delay; RFC 1191 6.4 would send again at once",
+            effect="a second of delay; RFC 1191 6.4 finds either sufficient",
+        ),
+        "TCP_PATH_MTU_OF_ALL": FlagNote(
+            bug="none",
+            what="3/4 about anything lowers the MTU of the path for all; what TCP sends again is cut to it",
+            effect="whoever can forge an error about UDP makes segments smaller; RFC 1191 6.2 has it so",
         ),
         "TCP_MORE_PATIENT": FlagNote(
             bug="none",
@@ -780,25 +785,32 @@ category.vector(
     ],
 )
 
+
+def _in_its_time(code: int) -> Story:
+    """The text is sent again as it was; but what fragmentation needed says of another protocol may count for all."""
+    step = time_passes(11.0).expect(answers(PSH | ACK, 1, 2001, bytes(1000)))
+    return step.or_else("TCP_PATH_MTU_OF_ALL", _AGAIN[0]) if code == 4 else step
+
+
 for name, title, protocol, code in (
     ("about-udp", "Fragmentation needed that quotes UDP with the same ports", 17, 4),
     ("about-icmp", "Fragmentation needed that quotes ICMP with the same octets", 1, 4),
     ("host-unreachable", "Host unreachable about text of the service", 6, 1),
 ):
-    category.invalid(
+    category.vector(
         f"tcp-error-{name}",
-        f"{title} changes nothing: the text is sent again in its time, in one segment",
+        f"{title} has nothing sent at once: the text is sent again in its time",
         rules.L4_ICMP_NO_ANSWER,
         rules.L4_FLOW_ERROR,
-        source="RFC 5927 4.1, 5.2; RFC 1122 4.2.3.9",
+        source="RFC 5927 4.1, 5.2; RFC 1122 4.2.3.9; RFC 1191 6.2",
         requires=["tcp_echo"],
+        result=Result.ACCEPTABLE,
+        rev=2,
         steps=[
             *opens(),
-            host_sends(host_segment(PSH | ACK, 1001, 1, bytes(1000)))
-            .at(10.0)
-            .expect(answers(PSH | ACK, 1, 2001, bytes(1000))),
+            echoes(host_sends(host_segment(PSH | ACK, 1001, 1, bytes(1000))).at(10.0), 1, 2001, bytes(1000)),
             _error_about(protocol, code, 576).at(10.1).silence(),
-            time_passes(11.0).expect(answers(PSH | ACK, 1, 2001, bytes(1000))),
+            _in_its_time(code),
             fence_local(),
         ],
     )
