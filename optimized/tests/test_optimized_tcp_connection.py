@@ -31,7 +31,7 @@ class End(Connection):
     __slots__ = ("address", "buffer", "has_room", "last", "news", "outgoing", "peer", "received", "sent", "sent_from")
 
     def __init__(self, address, peer, size=100, shift=0):
-        super().__init__(size, shift)
+        super().__init__(size, shift, 5000)
         self.address, self.peer = address, peer
         self.sent = b""
         self.sent_from = 0

@@ -1244,12 +1244,74 @@ def test_a_window_that_closes_over_text_under_way_is_probed_after_the_time_out()
     end = established()
     end.write(bytes(2000))
     end.flush(NOW)
-    take(end, replace(SEGMENT, window=0))
+    take(end, replace(SEGMENT, window=0), NOW + 0.5)
 
-    _, sent = pass_until_due(end)
-    assert sent == []
-    _, sent = pass_until_due(end)
+    due, sent = pass_until_due(end)
+
+    assert due == NOW + 1.5  # since the window closed (RFC 9293 3.8.6.1, SHLD-29), not since the text left
     assert [(segment.sequence_number, len(segment.text)) for segment in sent] == [(OURS, 1)]
+    assert end.sending.timeout.seconds == 1  # nothing was lost
+
+
+def test_a_window_that_opens_by_little_while_it_is_probed_is_used_after_half_a_second() -> None:
+    end = established(syn_ack=replace(SYN_ACK, window=1000))
+    take(end, replace(SEGMENT, window=0))
+    end.write(bytes(2000))
+    end.flush(NOW)
+    assert end.deadline == NOW + 1
+    take(end, replace(SEGMENT, window=10), NOW + 0.2)
+
+    due, sent = pass_until_due(end)
+
+    assert due == NOW + 0.7
+    assert [len(segment.text) for segment in sent] == [10]
+
+
+def test_a_window_that_closes_again_without_having_been_used_is_probed_after_the_whole_time_out() -> None:
+    end = established(syn_ack=replace(SYN_ACK, window=1000))
+    take(end, replace(SEGMENT, window=10))
+    end.write(bytes(2000))
+    end.flush(NOW)
+    take(end, replace(SEGMENT, window=0), NOW + 0.25)
+
+    assert end.deadline == NOW + 1.25
+
+
+def test_a_fin_that_a_closed_window_does_not_take_keeps_its_connection_while_that_is_told() -> None:
+    end = established(syn_ack=replace(SYN_ACK, window=0))
+    end.close()
+    assert [segment.control for segment in segments(end.flush(NOW))] == [FIN | ACK]
+
+    for _ in range(10):
+        due, sent = pass_until_due(end)
+        assert [segment.control for segment in sent] == [FIN | ACK]
+        take(end, replace(SEGMENT, window=0), due)
+
+    assert state_of(end) is State.FIN_WAIT_1
+
+
+def test_a_fin_waits_while_the_window_has_shrunk_below_what_is_under_way() -> None:
+    end = established()
+    end.write(bytes(1460))
+    end.flush(NOW)
+    take(end, replace(SEGMENT, window=100))
+
+    end.close()
+
+    assert segments(end.flush(NOW)) == []
+
+
+def test_a_fast_retransmission_repeats_what_was_sent_and_nothing_beyond_the_window() -> None:
+    end = established()
+    end.write(bytes(1000))
+    end.flush(NOW)
+    take(end, replace(SEGMENT, window=400))
+    end.write(bytes(1000))
+    end.flush(NOW)
+
+    sent = [segment for _ in range(3) for segment in take(end, replace(SEGMENT, window=400))[0]]
+
+    assert [(segment.sequence_number, len(segment.text)) for segment in sent] == [(OURS, 400)]
 
 
 # ── ICMP errors ──────────────────────────────────────────────────────────────────────────────────────────────────────

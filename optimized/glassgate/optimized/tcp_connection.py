@@ -58,6 +58,7 @@ TIMEOUT_AFTER_LOST_SYN = 3.0
 SMALLEST_TIMEOUT = 1.0
 LARGEST_TIMEOUT = 60.0
 GRANULARITY = 0.001
+ALPHA, BETA = 1 / 8, 1 / 4
 MOST_REPETITIONS = 6
 """At 1, 3, 7, 15, 31 and 63 seconds at the earliest; given up at 123 (RFC 9293 3.8.3: 100 seconds at least)."""
 MOST_SYN_REPETITIONS = 7
@@ -91,9 +92,23 @@ class State(Enum):
     CLOSED = "CLOSED"
 
 
+class Wait(Enum):
+    """What only the passing of time can move on: one thing at a time, so one timer is enough."""
+
+    ACKNOWLEDGMENT = "something is in flight"
+    OPEN_WINDOW = "the window is closed over text"
+    BETTER_WINDOW = "the window is silly, and nothing is in flight that could change it"
+
+
+ACKNOWLEDGMENT, OPEN_WINDOW, BETTER_WINDOW = Wait
+
 BEFORE = frozenset((State.SYN_SENT, State.SYN_RECEIVED))
 TAKING_TEXT = frozenset((State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2))
 SENDING = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK))
+TELLS_OF_ABORT = frozenset(
+    (State.SYN_RECEIVED, State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT)
+)
+"""RFC 9293 3.10.5: in the others the peer has nothing to learn."""
 ON_CLOSE = {State.ESTABLISHED: State.FIN_WAIT_1, State.CLOSE_WAIT: State.LAST_ACK}
 ON_FIN = {
     State.ESTABLISHED: State.CLOSE_WAIT,
@@ -161,11 +176,12 @@ class Connection:
         "_is_scaled",
         "_largest_window",
         "_next",
-        "_owes_acknowledgment",
-        "_probe_interval",
+        "_owes",
+        "_probes",
         "_promised",
         "_receive_shift",
         "_recover",
+        "_resend",
         "_send_shift",
         "_send_window",
         "_sent_at",
@@ -176,8 +192,10 @@ class Connection:
         "_timeout",
         "_unanswered",
         "_variation",
+        "_wait",
         "_window_acknowledgment",
         "_window_sequence",
+        "_worthwhile",
         "due",
         "offered_size",
         "receive_next",
@@ -186,7 +204,7 @@ class Connection:
         "unacknowledged",
     )
 
-    def __init__(self, segment_size: int, receive_shift: int) -> None:
+    def __init__(self, segment_size: int, receive_shift: int, capacity: int) -> None:
         self.state = State.CLOSED
         self.segment_size = segment_size
         """The most text of one segment: what the interface leaves, then what the peer offers, then what ICMP says."""
@@ -194,6 +212,9 @@ class Connection:
         """The most text of one segment that we take."""
         self.due = NEVER
         """When ``tick`` is next due."""
+        self._wait: Wait | None = None
+        self._worthwhile = min(segment_size, capacity // 2)
+        """By so much the window opens, or not at all; ``capacity`` is the largest (RFC 9293 3.8.6.2.2)."""
         self.unacknowledged = self._next = self._highest = 0
         self._send_window = self._largest_window = 0
         self._window_sequence = self._window_acknowledgment = 0
@@ -206,7 +227,10 @@ class Connection:
         self._fin_received_at: int | None = None
         self._is_closing = False
         self._has_sent_fin = False
-        self._owes_acknowledgment = False
+        self._owes: Rule | None = None
+        """Why an acknowledgement is owed."""
+        self._resend: Rule | None = None
+        """Why the first segment in flight is to leave again at once."""
         self._congestion_window = 0
         self._threshold = 1 << 30
         self._duplicates = 0
@@ -219,7 +243,9 @@ class Connection:
         self._unanswered = 0
         self._sent_at = 0.0
         self._backoffs = 0
-        self._probe_interval = 0.0
+        """Time-outs since something was last acknowledged."""
+        self._probes = 0
+        """Probes since the window closed."""
         self._challenges: deque[float] = deque()
 
     # ── what an owner does ────────────────────────────────────────────────────────────────────────────────────────
@@ -290,7 +316,7 @@ class Connection:
 
     def abort(self, now: float) -> None:
         """Send a reset and forget the connection (L3_ABORT; RFC 9293 3.10.5)."""
-        if self.state not in (State.CLOSED, State.SYN_SENT, State.TIME_WAIT):
+        if self.state in TELLS_OF_ABORT:
             self._reset(now)
         self.state = State.CLOSED
         self.due = NEVER
@@ -350,6 +376,9 @@ class Connection:
         if rule is not None:
             return rule
         rule = fate
+        if segment.length and self._promised == self.receive_next:
+            self._owes = rules.L3_SEQUENCE  # only the acknowledgement is taken: there is no room for the rest
+            return rules.L3_SEQUENCE
         ahead = distance(segment.sequence, self.receive_next)
         if flags & FIN and self.state is not State.CLOSED:
             self._receive_fin(segment)
@@ -375,7 +404,7 @@ class Connection:
         self._read_syn(segment, packet)
         self._establish(segment, now)
         self._promised = self.receive_next + self.window()
-        self._owes_acknowledgment = True
+        self._owes = rules.L3_ESTABLISHED
         if segment.end > segment.text:
             self._receive_text(segment, packet, 0, now)
         if flags & FIN and self.state is State.ESTABLISHED:
@@ -387,19 +416,23 @@ class Connection:
         """First (RFC 9293 3.10.7.4): does any of it lie in the window? L3_SEQUENCE if not."""
         window = self._promised - self.receive_next
         length = segment.length
-        if length == 0:
-            is_acceptable = ahead == 0 if window == 0 else 0 <= ahead < window
+        if window == 0:
+            is_acceptable = ahead == 0  # for the sake of its acknowledgement or reset
+        elif length == 0:
+            is_acceptable = 0 <= ahead < window
         else:
-            is_acceptable = window > 0 and (0 <= ahead < window or 0 <= ahead + length - 1 < window)
+            is_acceptable = 0 <= ahead < window or 0 <= ahead + length - 1 < window
         if is_acceptable:
             return None
-        if window == 0 and ahead == 0 and not segment.flags & (RST | SYN) and segment.flags & ACK:
-            # Only its acknowledgement is taken: there is no room for the rest.
-            self._receive_acknowledgment(segment, ahead, now)
-        if not segment.flags & RST and self.state is not State.CLOSED:
-            if self.state is State.TIME_WAIT and segment.flags & FIN:
-                self.due = now + 2 * SEGMENT_LIFETIME
-            self._acknowledge(now, rules.L3_SEQUENCE)
+        flags = segment.flags
+        if flags & RST:
+            return rules.L3_SEQUENCE
+        if self.state is State.TIME_WAIT and flags & FIN:
+            self.due = now + 2 * SEGMENT_LIFETIME
+        if flags & FIN or segment.end > segment.text:
+            self._owes = rules.L3_SEQUENCE
+        else:
+            self._challenge(now, rules.L3_SEQUENCE)  # two sides out of step would answer each other for ever
         return rules.L3_SEQUENCE
 
     def _receive_reset(self, ahead: int, now: float) -> Rule:
@@ -436,25 +469,28 @@ class Connection:
             self._update_window(segment, ahead)
         if acknowledged > 0:
             self._take_acknowledgment(acknowledged, now)
-        elif acknowledged == 0 and in_flight and segment.length == 0 and self._send_window == was_window > 0:
-            self._receive_duplicate(now)
-        if self._probe_interval and self._send_window:
-            self._next = self.unacknowledged  # a probe's octet may not have been taken
-            self._probe_interval = 0.0
-            if self._highest > self.unacknowledged:
-                self.due = now + self._timeout
-        if self._send_window == 0:
-            self._unanswered = 0  # a closed window that is told is an answer (RFC 9293 3.8.6.1)
+        elif (
+            acknowledged == 0
+            and in_flight
+            and segment.length == 0
+            and segment.window << self._send_shift == was_window > 0  # what answers a probe tells of no loss
+        ):
+            self._receive_duplicate()
         return rules.L3_ACCEPTABLE_ACK if self.state is State.CLOSED else None
 
     def _update_window(self, segment: Segment, ahead: int) -> None:
-        """RFC 9293 3.10.7.4 fifth: not by an old segment."""
+        """RFC 9293 3.10.7.4 fifth: not by an old segment. That a window is closed is an answer, too (3.8.6.1)."""
+        was_closed = self._send_window == 0
         sequence = self.receive_next + ahead
         acknowledgment = self.unacknowledged + distance(segment.acknowledgment, self.unacknowledged)
         if (sequence, acknowledgment) >= (self._window_sequence, self._window_acknowledgment):
             self._send_window = segment.window << self._send_shift
             self._largest_window = max(self._largest_window, self._send_window)
             self._window_sequence, self._window_acknowledgment = sequence, acknowledgment
+            if self._send_window:
+                self._probes = 0
+        if was_closed or self._send_window == 0:
+            self._unanswered = 0
 
     def _receive_text(self, segment: Segment, packet: memoryview, ahead: int, now: float) -> Rule:
         """Seventh: what is new and lies in the window is taken, in order or kept for its turn."""
@@ -466,20 +502,19 @@ class Connection:
         if self._fin_received_at is not None:
             room = min(room, self._fin_received_at - self.receive_next - ahead)  # nothing follows a FIN
         end = min(segment.end, start + room)
+        owed, self._owes = self._owes, rules.L3_TEXT
         if start >= end:  # a FIN whose text is known already
-            self._owes_acknowledgment = True
             return rules.L3_OUT_OF_ORDER if self._spans else rules.L3_TEXT
         if ahead > 0:
-            if self._owes_acknowledgment and not segment.flags & FIN:  # each gets its own: RFC 5681 4.2
+            if owed is not None and not segment.flags & FIN:  # each gets its own: RFC 5681 4.2
                 self._acknowledge(now, rules.L3_OUT_OF_ORDER)
+            self._owes = rules.L3_OUT_OF_ORDER
             held = self._spans
             if self._hold(self.receive_next + ahead, self.receive_next + ahead + end - start):
                 self._place_new(packet, start, end, ahead, held)
-            self._owes_acknowledgment = True
             return rules.L3_OUT_OF_ORDER
         self._place_new(packet, start, end, 0, self._spans)
         before = self.receive_next
-        self._owes_acknowledgment = True
         self.receive_next = self._after_spans(before + end - start)
         self.deliver(self.receive_next - before, now)
         return rules.L3_TEXT
@@ -500,9 +535,10 @@ class Connection:
         text_at = segment.sequence + (segment.flags >> 1 & 1)  # behind a SYN
         at = self.receive_next + distance(text_at + segment.end - segment.text, self.receive_next)
         if self.receive_next <= at < self._promised and self.state in ON_FIN:
-            if self._fin_received_at is None:  # the first one counts
+            if self._fin_received_at is None:  # the first one counts, and nothing was ever sent beyond it
                 self._fin_received_at = at
-            self._owes_acknowledgment = True
+                self._spans = [(start, min(end, at)) for start, end in self._spans if start < at]
+            self._owes = rules.L3_TEXT
 
     def _reach_fin(self, now: float) -> Rule | None:
         if self._fin_received_at != self.receive_next or self.state not in ON_FIN:
@@ -511,7 +547,7 @@ class Connection:
         self._spans.clear()
         self.receive_next += 1
         self._promised = max(self._promised, self.receive_next)
-        self._owes_acknowledgment = True
+        self._owes = rules.L3_FIN
         self.state = ON_FIN[self.state]
         if self.state is State.TIME_WAIT:
             self.due = now + 2 * SEGMENT_LIFETIME  # l3-time-wait
@@ -550,19 +586,17 @@ class Connection:
         if self._timed is not None and self.unacknowledged >= self._timed[0]:
             self._measure(now - self._timed[1])
             self._timed = None
-        self._backoffs = 0
-        self._grow(acknowledged, now)
-        has_flight = self._highest > self.unacknowledged
-        self.due = now + self._timeout if has_flight else NEVER
-        self._unanswered = 0
-        if self._has_sent_fin and not has_flight and self.state in ON_FIN_ACKNOWLEDGED:
+        self._backoffs = self._unanswered = 0
+        self._wait, self.due = None, NEVER  # what is still in flight starts it again
+        self._grow(acknowledged)
+        if self._has_sent_fin and self._highest == self.unacknowledged and self.state in ON_FIN_ACKNOWLEDGED:
             self.state = ON_FIN_ACKNOWLEDGED[self.state]
             if self.state is State.TIME_WAIT:
                 self.due = now + 2 * SEGMENT_LIFETIME
             if self.state is State.CLOSED:
                 self._end(rules.L3_CLOSE, now)
 
-    def _grow(self, acknowledged: int, now: float) -> None:
+    def _grow(self, acknowledged: int) -> None:
         """RFC 5681 3.1 slow start and congestion avoidance; RFC 6582 3.2 while recovering."""
         size = self.segment_size
         self._duplicates = 0
@@ -571,24 +605,25 @@ class Connection:
                 self._is_recovering = False
                 self._congestion_window = self._threshold
             else:
-                self._congestion_window = max(self._congestion_window - acknowledged, 0) + size
-                self._send_again(now, rules.L3_FAST_RETRANSMIT)
+                window = max(self._congestion_window - acknowledged, 0) + (size if acknowledged >= size else 0)
+                self._congestion_window = max(window, size)
+                self._resend = rules.L3_FAST_RETRANSMIT
         elif self._congestion_window < self._threshold:
             self._congestion_window += min(acknowledged, size)
         else:
             self._congestion_window += max(size * size // self._congestion_window, 1)
 
-    def _receive_duplicate(self, now: float) -> None:
+    def _receive_duplicate(self) -> None:
         """RFC 5681 3.2: the third of the same has the missing segment sent again at once."""
         self._duplicates += 1
         size = self.segment_size
         if self._is_recovering:
             self._congestion_window += size
-        elif self._duplicates == DUPLICATES and self.unacknowledged >= self._recover:
+        elif self._duplicates == DUPLICATES and self.unacknowledged > self._recover:
             self._threshold = max((self._highest - self.unacknowledged) // 2, 2 * size)
             self._recover = self._highest
             self._is_recovering = True
-            self._send_again(now, rules.L3_FAST_RETRANSMIT)
+            self._resend = rules.L3_FAST_RETRANSMIT
             self._congestion_window = self._threshold + DUPLICATES * size
 
     def _measure(self, seconds: float) -> None:
@@ -596,8 +631,8 @@ class Connection:
         if self._smoothed < 0:
             self._smoothed, self._variation = seconds, seconds / 2
         else:
-            self._variation = 0.75 * self._variation + 0.25 * abs(self._smoothed - seconds)
-            self._smoothed = 0.875 * self._smoothed + 0.125 * seconds
+            self._variation = (1 - BETA) * self._variation + BETA * abs(self._smoothed - seconds)
+            self._smoothed = (1 - ALPHA) * self._smoothed + ALPHA * seconds
         timeout = self._smoothed + max(GRANULARITY, 4 * self._variation)
         self._timeout = min(max(timeout, SMALLEST_TIMEOUT), LARGEST_TIMEOUT)
 
@@ -607,8 +642,9 @@ class Connection:
         """Send what both windows allow; then the acknowledgement, if it is still owed."""
         if self.state in SENDING:
             self._send_text(now)
-        if self._owes_acknowledgment and self.state is not State.CLOSED:
-            self._acknowledge(now, rules.L3_TEXT)
+        owed = self._owes
+        if owed is not None and self.state is not State.CLOSED:
+            self._acknowledge(now, owed)
 
     def tell_window(self, now: float) -> None:
         """A window that opened by a segment or half of its buffer is told (RFC 9293 3.8.6.2.2)."""
@@ -617,29 +653,49 @@ class Connection:
 
     def _can_open(self) -> bool:
         """Whether the window may grow by as much as is worth telling (RFC 9293 3.8.6.2.2)."""
-        window = self.window()
-        opens_by = self.receive_next + window - self._promised
-        return opens_by >= min(self.offered_size, max(window // 2, 1))
+        return self.receive_next + self.window() - self._promised >= self._worthwhile
 
     def _send_text(self, now: float) -> None:
-        end = self.unacknowledged + self.pending()
-        if self._next == self._highest == self.unacknowledged and now - self._sent_at > self._timeout:
+        if self._resend is not None:
+            self._send_first_again(now)
+        unacknowledged, size = self.unacknowledged, self.segment_size
+        end = unacknowledged + self.pending()
+        if self._highest == unacknowledged and now - self._sent_at > self._timeout:
             self._congestion_window = min(self._congestion_window, self._initial_window())  # RFC 5681 4.1
-        limited = self._duplicates * self.segment_size if 0 < self._duplicates < DUPLICATES else 0  # RFC 3042
-        limit = self.unacknowledged + min(self._send_window, self._congestion_window + limited)
+        window = self._congestion_window
+        if self._duplicates and not self._is_recovering:
+            window += min(self._duplicates, DUPLICATES - 1) * size  # RFC 3042
+        limit = unacknowledged + min(self._send_window, window)
         while self._next < end or (self._is_closing and self._next == end):
-            length = min(self.segment_size, end - self._next)
+            length = min(size, end - self._next)
             if self._next + length > limit:
                 # RFC 9293 3.8.6.2.1: less than a segment only if that is half of what the peer ever had room for
                 length = limit - self._next
                 is_silly = length < self._largest_window // 2 and self._next >= self._highest
                 if length <= 0 or is_silly:
                     break
-            if not self._send_piece(length, end, now, rules.L3_TEXT):
+            because = rules.L3_TEXT if self._next >= self._highest else rules.L3_RETRANSMIT
+            if not self._send_piece(length, end, now, because):
                 break
-        if end > self.unacknowledged and self._highest == self.unacknowledged and self.due == NEVER:
-            self._probe_interval = self._timeout if self._send_window == 0 else OVERRIDE
-            self.due = now + self._probe_interval  # l3-probe: nothing may be sent, and nobody would tell us
+        has_text = end > unacknowledged
+        if has_text and self._send_window == 0:
+            wait: Wait | None = OPEN_WINDOW
+        elif self._highest > unacknowledged:
+            wait = ACKNOWLEDGMENT
+        else:
+            wait = BETTER_WINDOW if has_text else None
+        if wait is not self._wait:
+            self._wait_for(wait, now)
+
+    def _wait_for(self, wait: Wait | None, now: float) -> None:
+        """Begin to wait for something, from now on (RFC 6298 5.1; RFC 9293 3.8.6.1, 3.8.6.2.1)."""
+        self._wait = wait
+        if wait is ACKNOWLEDGMENT:
+            self.due = now + self._timeout
+        elif wait is OPEN_WINDOW:
+            self.due = now + min(self._timeout * 2**self._probes, LARGEST_TIMEOUT)
+        else:
+            self.due = NEVER if wait is None else now + OVERRIDE
 
     def _send_piece(self, length: int, end: int, now: float, because: Rule) -> bool:
         """One segment from ``_next`` on."""
@@ -653,36 +709,33 @@ class Connection:
             because = rules.L3_CLOSE
         if not self.emit(flags, sequence, sequence - self.unacknowledged, length, now, because):
             return False
-        self._owes_acknowledgment = False
+        self._owes = None
         self._sent_at = now
         self._next = stop
         if flags & FIN:
             self._has_sent_fin = True
             self._next += 1
+        if sequence < self._highest:
+            self._timed = None  # RFC 6298 3: Karn's rule
+        elif self._timed is None:
+            self._timed = self._next, now
         if self._next > self._highest:
-            if self._timed is None and sequence >= self._highest:
-                self._timed = self._next, now
-            if self._highest == self.unacknowledged:
-                self.due = now + self._timeout
             self._highest = self._next
         return True
 
-    def _send_again(self, now: float, because: Rule) -> None:
-        """The first segment that is not acknowledged, once more."""
-        self._timed = None  # RFC 6298 3: Karn's rule
-        reached = self._next
-        self._next = self.unacknowledged
-        self._send_first(now, because)
-        self._next = max(self._next, reached)
-
-    def _send_first(self, now: float, because: Rule) -> None:
-        """What is first in the send buffer, as much as a segment and the peer's window hold."""
-        end = self.unacknowledged + self.pending()
-        length = min(self.segment_size, end - self._next, max(self._send_window, 1))
-        self._send_piece(length, end, now, because)
+    def _send_first_again(self, now: float) -> None:
+        """What is first in flight, as it was sent, once more; none of it that the window does not take."""
+        because, self._resend = self._resend or rules.L3_FAST_RETRANSMIT, None
+        unacknowledged, reached = self.unacknowledged, self._next
+        end = unacknowledged + self.pending()
+        length = min(self.segment_size, self._highest - unacknowledged, end - unacknowledged, self._send_window)
+        if length or (self._is_closing and unacknowledged == end):
+            self._next = unacknowledged
+            self._send_piece(length, end, now, because)
+            self._next = max(self._next, reached)
 
     def _acknowledge(self, now: float, because: Rule) -> None:
-        self._owes_acknowledgment = False
+        self._owes = None
         self.emit(ACK, self._told_sequence(), 0, 0, now, because)
 
     def _challenge(self, now: float, because: Rule) -> None:
@@ -693,7 +746,7 @@ class Connection:
             self.changed(rules.L3_CHALLENGE_LIMIT, now)
             return
         self._challenges.append(now)
-        self._acknowledge(now, because)
+        self._owes = because
 
     # ── opening and the end ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -735,7 +788,7 @@ class Connection:
         if had_to_repeat:
             self._timeout = TIMEOUT_AFTER_LOST_SYN  # RFC 6298 5.7
             self._congestion_window = self.segment_size  # RFC 5681 3.1
-        self.due = NEVER
+        self._wait, self.due = None, NEVER
         self._unanswered = 0
         self._sent_at = now
         self.changed(rules.L3_ESTABLISHED, now)
@@ -743,7 +796,7 @@ class Connection:
     def _deliver_held(self, now: float) -> None:
         """The text that came with the SYN."""
         before = self.receive_next
-        self._owes_acknowledgment = True
+        self._owes = rules.L3_TEXT
         self.receive_next = self._after_spans(before)
         self.deliver(self.receive_next - before, now)
 
@@ -752,13 +805,8 @@ class Connection:
         self.emit(RST, self._told_sequence(), 0, 0, now, rules.L3_ABORT)
 
     def _told_sequence(self) -> int:
-        """What the peer expects next: behind all that was sent, but not behind a probe, for which it had no room."""
-        is_probing = self._is_shut_out() and self._probe_interval > 0
-        return self.unacknowledged if is_probing else self._highest
-
-    def _is_shut_out(self) -> bool:
-        """Whether there is text, and the peer has no room for any."""
-        return self._send_window == 0 and self.pending() > 0
+        """What the peer expects next: behind all that was sent, but not of what a closed window did not take."""
+        return self._next if self._send_window == 0 else self._highest
 
     def _initial_window(self) -> int:
         """RFC 5681 3.1: two to four segments."""
@@ -776,27 +824,24 @@ class Connection:
         """The timer has run out: repeat, probe, or give up (RFC 6298 5.4 to 5.6)."""
         if self.state is State.TIME_WAIT:
             return self._end(rules.L3_TIME_WAIT, now)
-        is_probe = self._is_shut_out() and self.state not in BEFORE
-        if self._highest == self.unacknowledged and self._send_window:
-            self._probe_interval = 0.0
-            return self._send_first(now, rules.L3_TEXT)  # less than a segment has waited for long enough
-        most = MOST_SYN_REPETITIONS if self.state in BEFORE else MOST_REPETITIONS
+        is_opening = self.state in BEFORE
+        if self._wait is BETTER_WINDOW:
+            end = self.unacknowledged + self.pending()
+            self._send_piece(min(self.segment_size, end - self._next, self._send_window), end, now, rules.L3_TEXT)
+            return self.output(now)
         self._unanswered += 1
-        if self._unanswered > most:
-            if self.state not in BEFORE:
+        if self._unanswered > (MOST_SYN_REPETITIONS if is_opening else MOST_REPETITIONS):
+            if self.state in TELLS_OF_ABORT:
                 self._reset(now)
             return self._end(rules.L3_GIVE_UP, now)
-        if is_probe:
+        if self._wait is OPEN_WINDOW:
             return self._probe(now)
         self._backoffs += 1
         self._timeout = min(2 * self._timeout, LARGEST_TIMEOUT)
         self._timed = None
-        if self.state in BEFORE:
-            self._send_syn(now, rules.L3_RETRANSMIT)
-        else:
-            self._lose_segment(now)
-        self.due = now + self._timeout
-        return None
+        if is_opening:
+            return self._send_syn(now, rules.L3_RETRANSMIT)
+        return self._lose_segment(now)
 
     def _lose_segment(self, now: float) -> None:
         """RFC 5681 3.1: the window falls to one segment, and all that is in flight is sent anew from the first on."""
@@ -808,12 +853,14 @@ class Connection:
         self._is_recovering = False
         self._recover = self._highest
         self._next = self.unacknowledged
-        self._send_first(now, rules.L3_RETRANSMIT)
+        self._wait = None
+        self.output(now)
 
     def _probe(self, now: float) -> None:
-        """One octet into a window that is closed (L3_PROBE)."""
+        """One octet into a window that is closed (L3_PROBE); it is refused, most likely, and will be sent again."""
+        self._probes += 1
         self._next = self.unacknowledged
-        self._probe_interval = min(2 * (self._probe_interval or self._timeout), LARGEST_TIMEOUT)
-        self._send_first(now, rules.L3_PROBE)
-        self._timed = None
-        self.due = now + self._probe_interval
+        self._send_piece(1, self.unacknowledged + self.pending(), now, rules.L3_PROBE)
+        self._next = self.unacknowledged
+        self._wait = None
+        self.output(now)

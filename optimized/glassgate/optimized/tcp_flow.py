@@ -52,7 +52,7 @@ class FlowConnection(Connection):
     __slots__ = ("_left", "_outgoing", "_owner", "_stream", "port")
 
     def __init__(self, owner: Owner, outgoing: Outgoing, stream: StreamBuffer, port: int, segment_size: int) -> None:
-        super().__init__(segment_size, SHIFT)
+        super().__init__(segment_size, SHIFT, WINDOW)
         self._owner = owner
         self._outgoing = outgoing
         self._stream = stream

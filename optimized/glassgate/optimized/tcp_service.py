@@ -56,7 +56,7 @@ class EchoConnection(Connection):
     __slots__ = ("_arrived", "_octets", "_service", "entry_at", "key", "side")
 
     def __init__(self, service: EchoService, key: Key, side: Side, segment_size: int) -> None:
-        super().__init__(segment_size, receive_shift=0)
+        super().__init__(segment_size, receive_shift=0, capacity=WINDOW)
         self._service = service
         self.key = key
         self.side = side

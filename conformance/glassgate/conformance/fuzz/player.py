@@ -33,6 +33,8 @@ from glassgate.contract import (
 
 OVERWRITTEN = 0xA5
 SYN, RST, ACK = 0x02, 0x04, 0x10
+REACH = 1 << 17
+"""No story moves a sequence number so far; the clock of the initial ones needs half a second (RFC 9293 3.4.1)."""
 
 
 def play(implementation: Implementation, story: Story) -> list[Turn]:
@@ -58,6 +60,8 @@ class _Player:
         """The gateway's initial sequence numbers, by addresses and ports as a host's segment has them."""
         self._bases: dict[int, int] = {}
         """The acknowledgment numbers that hosts sent, and from which initial number each was counted (0: none)."""
+        self._opening: set[bytes] = set()
+        """Where a host sent a SYN and has seen no answer; it may have been lost on its way, waiting for ARP."""
 
     def turn(self, input_: Input, now: float) -> Turn:
         """One operation. Whatever the gateway raises is what is looked for, so all of it is caught here."""
@@ -99,6 +103,8 @@ class _Player:
         segment = _segment(data[start:])
         if len(segment) >= 20:
             self._bases[int.from_bytes(segment[8:12], "big")] = base
+            if segment[13] & (SYN | ACK) == SYN:
+                self._opening.add(_connection(data[start:]))
         return data
 
     def _output(self, port: str, data: bytes) -> Output:
@@ -109,9 +115,12 @@ class _Player:
             return Output(port, data)
         sequence, flags = int.from_bytes(segment[4:8], "big"), segment[13]
         back = _connection(packet[:12] + packet[16:20] + packet[12:16] + packet[20:], reverse=True)
-        if flags & (SYN | ACK) == SYN | ACK:
-            self._initial[back] = sequence
         base = self._initial.get(back, 0)
+        if flags & (SYN | ACK) == SYN | ACK:
+            self._opening.discard(back)
+            self._initial[back] = base = sequence
+        elif not flags & RST and back in self._opening and (sequence - base) % 2**32 >= REACH:
+            self._initial[back] = base = sequence - 1  # the SYN and ACK was not seen
         if flags & (RST | ACK) == RST:  # it repeats a number that a host sent (RFC 9293 3.10.7.1), or is our own
             base = self._bases.get(sequence, base)
         return Output(port, data, base)

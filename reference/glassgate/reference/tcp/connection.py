@@ -32,7 +32,7 @@ from glassgate.contract import Note, Rule, rules
 from glassgate.reference.notes import changed, delivered, dropped
 from glassgate.reference.tcp.receiving import Receiving, shift_for
 from glassgate.reference.tcp.segment import ACK, FIN, PSH, RST, SYN, URG, Segment
-from glassgate.reference.tcp.sending import Piece, Sending
+from glassgate.reference.tcp.sending import Piece, Sending, Wait
 from glassgate.reference.tcp.sequence import SequenceNumber
 from glassgate.reference.tcp.states import RECEIVING, SENDING, TELLS_OF_ABORT, TRANSITIONS, Event, State
 
@@ -277,14 +277,12 @@ class Connection:
         """Move SND.UNA, count duplicates, take the window."""
         sending, acknowledgment = self.sending, segment.acknowledgment_number
         window = segment.window << sending.shift
-        sending.answered()
         if acknowledgment > sending.una:
             sending.acknowledge(acknowledgment, now)
         elif (
             acknowledgment == sending.una < sending.highest
             and segment.length == 0
-            and window == sending.wnd
-            and sending.probe_at is None  # what answers a probe tells of no loss
+            and window == sending.wnd > 0  # what answers a probe tells of no loss
         ):
             sending.duplicate()
         if acknowledgment >= sending.una:
@@ -304,12 +302,12 @@ class Connection:
 
     def _seventh_text(self, segment: Segment, now: float) -> bool:
         """Seventh: take the text that is in the window, in order or for later, and acknowledge it."""
-        if self.state not in RECEIVING:
-            return True
         has_sequence = bool(segment.text) or segment.control & FIN != 0
         if has_sequence and self.receiving.wnd == 0:
             self._acknowledge_because = rules.L3_SEQUENCE
             return self._drop(rules.L3_SEQUENCE, segment)
+        if self.state not in RECEIVING:
+            return True
         octets = self.receiving.take(segment)
         rule = rules.L3_TEXT if octets or not self.receiving.reassembly else rules.L3_OUT_OF_ORDER
         if has_sequence or octets:
@@ -352,18 +350,22 @@ class Connection:
     @property
     def deadline(self) -> float | None:
         """When ``tick`` is next due."""
-        timers = (self.sending.retransmit_at, self.sending.probe_at, self._time_wait_until)
+        timers = (self.sending.due, self._time_wait_until)
         return min((timer for timer in timers if timer is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Do what is due by ``now``."""
-        sending = self.sending
         if self._time_wait_until is not None and self._time_wait_until <= now:
             self._advance(Event.TIME_OUT, rules.L3_TIME_WAIT)
-        if sending.retransmit_at is not None and sending.retransmit_at <= now:
-            self._retransmission_time_out(now)
-        if sending.probe_at is not None and sending.probe_at <= now:
-            self._probe_time_out(now)
+        if self.sending.due is None or self.sending.due > now:
+            return
+        match self.sending.wait:
+            case Wait.ACKNOWLEDGMENT:
+                self._retransmission_time_out(now)
+            case Wait.OPEN_WINDOW:
+                self._probe_time_out(now)
+            case Wait.BETTER_WINDOW:
+                self._send_piece(self.sending.override(now))
 
     def _retransmission_time_out(self, now: float) -> None:
         is_handshake = self.state in (State.SYN_SENT, State.SYN_RECEIVED)

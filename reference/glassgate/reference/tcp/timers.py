@@ -38,8 +38,8 @@ class RetransmissionTimeout:
             self.round_trip_variation = round_trip / 2
         else:
             deviation = abs(self.smoothed_round_trip - round_trip)
-            self.round_trip_variation += BETA * (deviation - self.round_trip_variation)
-            self.smoothed_round_trip += ALPHA * (round_trip - self.smoothed_round_trip)
+            self.round_trip_variation = (1 - BETA) * self.round_trip_variation + BETA * deviation
+            self.smoothed_round_trip = (1 - ALPHA) * self.smoothed_round_trip + ALPHA * round_trip
         measured = self.smoothed_round_trip + max(CLOCK_GRANULARITY, K * self.round_trip_variation)
         # This also undoes the doublings, which hold until something could be measured again (5, end).
         self.seconds = min(max(measured, MINIMUM_RTO), MAXIMUM_RTO)
