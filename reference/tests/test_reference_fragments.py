@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+import dpkt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,6 +79,13 @@ def test_fragments_fit_lie_on_the_grid_and_are_the_packet(
     assert all(len(piece.payload) % 8 == 0 and piece.more_fragments for piece in pieces[:-1])
     assert pieces[-1].more_fragments == more
     assert {piece.identification for piece in pieces} == {packet.identification}
+    for piece in pieces:
+        octets = ipv4.build(piece)
+        read = dpkt.ip.IP(octets)
+        assert (read.id, read.len, read.hl * 4) == (0x1234, len(octets), 20 + len(piece.options))
+        assert (read.offset * 8, bool(read.mf)) == (piece.fragment_offset, piece.more_fragments)
+        assert (read.opts, octets[read.hl * 4 :]) == (piece.options, piece.payload)
+        assert dpkt.in_cksum(octets[: read.hl * 4]) == 0
 
 
 @pytest.mark.parametrize(("offset", "length", "is_too_long"), [(65512, 3, False), (65512, 4, True), (65528, 8, True)])

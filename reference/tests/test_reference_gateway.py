@@ -90,10 +90,10 @@ class Bench:
 
     def sent_inside(self, effects: Iterable[Effect]) -> list[Packet]:
         """The IPv4 packets that left to the host, each found good by dpkt."""
-        frames = [ethernet.parse(data) for data in _at(effects, Port.INTERNAL)]
-        packets = [frame.payload for frame in frames if frame.type == ethernet.TYPE_IPV4]
-        assert all(frame.source == GATEWAY_MAC for frame in frames)
-        return [_checked(octets) for octets in packets]
+        frames = [dpkt.ethernet.Ethernet(data) for data in _at(effects, Port.INTERNAL)]
+        assert all(frame.src == GATEWAY_MAC and frame.type in (0x0800, 0x0806) for frame in frames)
+        assert all(frame.data.pack_hdr() == bytes(frame.data) for frame in frames if frame.type == 0x0806)
+        return [_checked(data[14:]) for data in _at(effects, Port.INTERNAL) if data[12:14] == b"\x08\x00"]
 
     def sent_into_tunnel(self, effects: Iterable[Effect]) -> list[Packet]:
         """The packets that the far end finds in the flow."""
@@ -112,11 +112,18 @@ def _at(effects: Iterable[Effect], port: Port) -> list[bytes]:
 
 
 def _checked(octets: bytes) -> Packet:
-    """Read a packet that left, after dpkt found its checksums good."""
-    packet = ipv4.parse(octets)
+    """Read a packet that left, if dpkt reads the same of it and finds its checksums good."""
+    packet, read = ipv4.parse(octets), dpkt.ip.IP(octets)
+    assert (read.v, read.hl * 4, read.tos, read.len) == (4, packet.header_length, packet.type_of_service, len(octets))
+    assert (read.id, read.ttl, read.p) == (packet.identification, packet.time_to_live, packet.protocol)
+    assert (bool(read.rf), bool(read.df)) == (packet.reserved_flag, packet.dont_fragment)
+    assert (bool(read.mf), read.offset * 8) == (packet.more_fragments, packet.fragment_offset)
+    assert (read.src, read.dst, read.opts) == (packet.source.packed, packet.destination.packed, packet.options)
     assert dpkt.in_cksum(octets[: packet.header_length]) == 0
     if packet.is_fragment or packet.source not in (GATEWAY, TUNNEL):
         return packet  # what is inside is the host's own business
+    assert isinstance(read.data, {1: dpkt.icmp.ICMP, 6: dpkt.tcp.TCP, 17: dpkt.udp.UDP}[packet.protocol])
+    assert read.data.pack_hdr() == packet.payload[: len(read.data.pack_hdr())]
     if packet.protocol == 1:
         assert dpkt.in_cksum(packet.payload) == 0
     if packet.protocol in (6, 17):

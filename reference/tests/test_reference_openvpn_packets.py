@@ -51,6 +51,23 @@ def test_what_is_built_is_read(acknowledgements: list[int], message_id: int, pay
     assert parse_body(Opcode.P_CONTROL_V1, body.build()) == body
 
 
+@given(
+    st.sampled_from([opcode for opcode in Opcode if 3 <= opcode <= 11 and opcode not in (6, 9)]),
+    st.integers(0, 7),
+    st.binary(min_size=8, max_size=8).filter(any),
+    st.binary(max_size=20),
+)
+def test_a_header_that_is_built_is_read(opcode: Opcode, key_id: int, session_id: bytes, rest: bytes) -> None:
+    header = Header(opcode, key_id, session_id)
+    assert parse_header(header.build() + rest) == header
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=8), st.binary(min_size=8, max_size=8))
+def test_an_acknowledgement_that_is_built_is_read(acknowledgements: list[int], session_id: bytes) -> None:
+    body = Body(tuple(acknowledgements), session_id, None)
+    assert parse_body(Opcode.P_ACK_V1, body.build()) == body
+
+
 @pytest.mark.parametrize("opcode", [0, 1, 2, 12, 31])
 def test_an_opcode_out_of_range_is_refused_by_its_rule(opcode: int) -> None:
     with pytest.raises(ControlRefused) as refused:

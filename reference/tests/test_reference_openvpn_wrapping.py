@@ -10,6 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glassgate.reference.openvpn.packets import Body, ControlRefused, Header, Opcode, parse_body, parse_header
 from glassgate.reference.openvpn.wrapping import (
@@ -177,6 +179,31 @@ def test_tls_auth_directions_are_mirror_images(direction: int | None) -> None:
     other = {0: 1, 1: 0, None: None}[direction]
     ours, theirs = TlsAuth(KEY, "sha512", direction), TlsAuth(KEY, "sha512", other)
     assert theirs.authenticate(theirs.parse(ours.wrap(RESET.build(), EMPTY, THEN))) == EMPTY
+
+
+BOTH_ENDS = {
+    "plain": (Plain, Plain),
+    "tls-auth": (lambda: TlsAuth(KEY, "sha1", 1), lambda: TlsAuth(KEY, "sha1", 0)),
+    "tls-auth, one key": (lambda: TlsAuth(KEY, "sha512", None), lambda: TlsAuth(KEY, "sha512", None)),
+    "tls-crypt": (lambda: TlsCrypt(KEY), lambda: TlsCrypt(mirrored(KEY))),
+    "tls-crypt-v2": (lambda: TlsCryptV2(V2_KEY, V2_WRAPPED), lambda: TlsCrypt(mirrored(V2_KEY))),
+}
+"""A client, and what opens its packets."""
+
+
+@given(st.sampled_from(sorted(BOTH_ENDS)), st.integers(0, 7), st.lists(st.binary(max_size=60), min_size=1, max_size=5))
+def test_what_one_end_wraps_the_other_end_reads(name: str, key_id: int, bodies: list[bytes]) -> None:
+    ours, theirs = (make() for make in BOTH_ENDS[name])
+    header = Header(Opcode.P_CONTROL_V1, key_id, OURS).build()
+    for body in bodies:
+        packet = ours.wrap(header, body, THEN)
+        assert len(packet) == len(header + body) + ours.overhead
+        parsed = theirs.parse(packet)
+        assert (parsed.header, theirs.authenticate(parsed)) == (header, body)
+        theirs.check_replay(parsed, THEN)
+        if name != "plain":
+            with pytest.raises(ControlRefused):
+                theirs.check_replay(parsed, THEN)
 
 
 def test_a_client_never_accepts_its_own_packets() -> None:

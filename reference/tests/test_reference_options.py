@@ -68,6 +68,22 @@ def test_any_octets_are_read_in_order_without_a_gap(octets: bytes) -> None:
         position += len(option.octets) if isinstance(option, Option) else len(octets)
 
 
+KINDS = st.integers(2, 255)  # 0 ends the options, and 1 is one octet
+CHOSEN = st.lists(
+    st.just(b"\x01")
+    | st.tuples(KINDS, st.binary(max_size=12)).map(lambda one: bytes([one[0], len(one[1]) + 2]) + one[1]),
+    max_size=8,
+)
+
+
+@given(CHOSEN)
+def test_parse_undoes_build(chosen: list[bytes]) -> None:
+    built = options.build([Option(0, octets) for octets in chosen])
+    assert len(built) % 4 == 0
+    assert built.rstrip(b"\0") == b"".join(chosen).rstrip(b"\0")
+    assert [option.octets for option in options.parse(built) if isinstance(option, Option)] == chosen
+
+
 @given(st.binary(max_size=40))
 def test_what_is_repeated_is_a_readable_multiple_of_four(octets: bytes) -> None:
     repeated = options.copied(octets)

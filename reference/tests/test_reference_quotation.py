@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glassgate.reference import ipv4
 from glassgate.reference.icmp import Message
 from glassgate.reference.quotation import Quote, is_too_big, next_hop_mtu, quoted
 from glassgate.reference.tcp.connection import Endpoint
@@ -50,6 +51,26 @@ def test_less_tells_nothing(length: int) -> None:
 @pytest.mark.parametrize("first", [0x65, 0x44, 0x05, 0x55])
 def test_another_version_or_too_short_a_header_tells_nothing(first: int) -> None:
     assert quoted(bytes([first]) + OCTETS[1:]) is None
+
+
+PORTS, NUMBERS = st.integers(0, 0xFFFF), st.integers(0, 2**32 - 1)
+
+
+@given(NUMBERS, NUMBERS, PORTS, PORTS, NUMBERS, st.integers(0, 255), st.integers(0, 10), st.binary(max_size=20))
+def test_whoever_s_packet_is_quoted_is_found(
+    source: int, destination: int, source_port: int, destination_port: int,
+    sequence: int, protocol: int, words: int, rest: bytes,
+) -> None:  # fmt: skip
+    front = source_port.to_bytes(2, "big") + destination_port.to_bytes(2, "big") + sequence.to_bytes(4, "big")
+    addresses = IPv4Address(source), IPv4Address(destination)
+    packet = ipv4.Packet(*addresses, protocol, front + rest, options=bytes(4 * words))
+    assert quoted(ipv4.build(packet)) == Quote(
+        protocol,
+        Endpoint(addresses[0], source_port),
+        Endpoint(addresses[1], destination_port),
+        SequenceNumber(sequence),
+        packet.total_length,
+    )
 
 
 @given(st.binary(max_size=80))
