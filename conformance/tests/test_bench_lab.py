@@ -10,13 +10,15 @@ import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
+from xml.etree import ElementTree
 
 import dpkt
 import pytest
 
 from glassgate.conformance import cli
-from glassgate.conformance.bench import far, lab, report
-from glassgate.conformance.bench.lab import LabFigure, LabSample
+from glassgate.conformance.bench import far, laboratory, plot, report, samples, traffic
+from glassgate.conformance.bench.laboratory import Received
+from glassgate.conformance.bench.samples import Case, LabFigure, LabSample, Subject
 from glassgate.conformance.bench.sender import Sent
 from glassgate.conformance.far_end import StreamFraming
 from glassgate.conformance.lab import state, topology
@@ -24,9 +26,11 @@ from glassgate.conformance.lab.network import Lab
 from glassgate.conformance.server.endpoint import Endpoint
 from glassgate.conformance.server.profile import introduce
 
+PACKETS = Case(samples.SERVER, samples.UPSTREAM, samples.PACKETS)
+
 
 def sample(gateway: str, delivered: int, cpu: float, seconds: float = 2.0, pings: tuple[float, ...] = ()) -> LabSample:
-    return LabSample(gateway, lab.SERVER, lab.UPSTREAM, 1000, delivered, seconds, cpu, pings)
+    return LabSample(gateway, PACKETS, 1000, delivered, samples.OCTETS, seconds, cpu, cpu / 2, pings)
 
 
 SLOW = (sample("slow", 500, 0.010, pings=(1.0, 9.0)), sample("slow", 800, 0.008, pings=(2.0,)))
@@ -40,6 +44,8 @@ def test_a_sample_has_rate_and_processor_time_a_packet():
     assert SLOW[0].rate == 250
     assert SLOW[0].cpu_microseconds == pytest.approx(20)
     assert sample("deaf", 0, 1.0).cpu_microseconds == float("inf")
+    assert SLOW[0].megabits == pytest.approx(250 * 1400 * 8 / 1e6)
+    assert SLOW[0].busy == pytest.approx(0.005)
 
 
 def test_ratios_are_medians_of_the_rounds_ratios():
@@ -51,29 +57,70 @@ def test_ratios_are_medians_of_the_rounds_ratios():
 def test_what_is_lost_and_all_pings_belong_to_a_figure():
     figure = LabFigure(SLOW)
     assert figure.lost == pytest.approx(0.35)
+    assert LabFigure((sample("x", 1001, 0.1),)).lost == 0  # one that strayed here
     assert figure.pings_ms == (1.0, 9.0, 2.0)
+
+
+def test_latency_is_compared_round_by_round():
+    quick, slow = LabFigure(QUICK), LabFigure(SLOW)
+    assert quick.latency_against(slow, 0.5) == pytest.approx((0.5 / 1.0 + 0.25 / 2.0) / 2)
+    assert quick.latency_against(slow, 0.99) == pytest.approx((0.5 / 9.0 + 0.25 / 2.0) / 2)
+    assert quick.latency_against(LabFigure((sample("x", 1, 1.0), sample("x", 1, 1.0))), 0.5) is None
+
+
+def test_who_was_busy_can_be_seen():
+    assert LabFigure(SLOW).busy == pytest.approx(0.0045)
+    assert LabFigure(SLOW).server_busy == pytest.approx(0.00225)
+
+
+def test_segments_are_counted_by_their_octets_however_they_were_left_together():
+    headers = 14 + 20 + 20
+    assert Received(3, 3 * (headers + 1360)).segments == 3
+    assert Received(1, headers + 45 * 1360).segments == 45
+    assert Received(3, headers + 45 * 1360 + 2 * 42).segments == 45  # two ARP frames among them
+    assert (Received(5, 900) - Received(2, 500)) == Received(3, 400)
+
+
+def test_a_gateway_has_a_name_for_tables_and_a_word_for_the_command_line():
+    own = Subject(samples.SUBJECTS[2].kind, own_stack=True)
+    assert (own.name, own.word) == ("optimized, own stack", "optimized-own-stack")
+    assert [one.word for one in samples.USUAL] == ["openvpn", "reference", "optimized", "optimized-own-stack"]
 
 
 def test_percentiles_are_values_that_were_seen():
     values = [float(number) for number in range(1, 201)]
-    assert lab.percentile(values, 0.5) == 100
-    assert lab.percentile(values, 0.99) == 198
-    assert lab.percentile([7.0], 0.99) == 7
+    assert samples.percentile(values, 0.5) == 100
+    assert samples.percentile(values, 0.99) == 198
+    assert samples.percentile([7.0], 0.99) == 7
 
 
 def test_json_has_the_ratios_and_every_sample():
-    shown = report.lab_json([*SLOW, *QUICK], "slow")
+    shown = report.lab_json([*SLOW, *QUICK], "slow", True)
     slow, quick = shown["figures"]
     assert (slow["rate_times_base"], slow["packets_a_cpu_second_times_base"]) == (1, 1)
     assert quick["packets_a_cpu_second_times_base"] == pytest.approx(4.5)
-    assert quick["ping_ms"] == {"median": 0.25, "99": 0.5}
+    assert quick["ping_ms"] == {
+        "median": 0.25,
+        "99": 0.5,
+        "median_times_base": pytest.approx((0.5 / 1.0 + 0.25 / 2.0) / 2),
+        "99_times_base": pytest.approx((0.5 / 9.0 + 0.25 / 2.0) / 2),
+    }
+    assert shown["offloads"] == {"external": "on", "internal": "on at the gateway's end"}
+    assert (slow["far_end"], slow["direction"], slow["load"]) == ("server", "upstream", "packets")
     assert [one["delivered"] for one in slow["samples"]] == [500, 800]
     assert json.loads(json.dumps(shown)) == shown
 
 
 def test_without_the_base_there_are_no_ratios():
-    (quick,) = report.lab_json(QUICK, "slow")["figures"]
+    (quick,) = report.lab_json(QUICK, "slow", False)["figures"]
     assert quick["rate_times_base"] is None
+
+
+def test_the_picture_of_the_lab_has_a_bar_a_figure():
+    root = ElementTree.fromstring(plot.lab([*SLOW, *QUICK]))
+    bars = root.findall("{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == 2
+    assert float(bars[0].attrib["width"]) > float(bars[1].attrib["width"]) > 0
 
 
 # ── readings ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -83,23 +130,23 @@ def test_processor_time_is_the_sum_over_threads(tmp_path: Path):
     for number, text in enumerate(("1500000000 7 3\n", "500000000 0 1\n")):
         (tmp_path / "task" / str(number)).mkdir(parents=True)
         (tmp_path / "task" / str(number) / "schedstat").write_text(text, encoding="ascii")
-    assert lab.cpu_seconds(tmp_path) == 2.0
-    assert lab.cpu_seconds(Path(f"/proc/{os.getpid()}")) > 0
+    assert laboratory.cpu_seconds(tmp_path) == 2.0
+    assert laboratory.cpu_seconds(Path(f"/proc/{os.getpid()}")) > 0
 
 
 def test_times_are_read_from_pings_output():
     output = "64 bytes from 203.0.113.10: icmp_seq=1 ttl=62 time=0.431 ms\n64 bytes …: icmp_seq=2 ttl=62 time=12 ms\n"
-    assert lab.read_times(output) == (0.431, 12.0)
+    assert laboratory.read_times(output) == (0.431, 12.0)
 
 
 def test_frames_are_addressed_to_the_next_hop_and_fit_the_tunnel():
     frame = dpkt.ethernet.Ethernet(
-        lab._frame(topology.HOST5, topology.INTERNAL_MAC, topology.HOST5_ADDRESS, topology.FAR_ADDRESS)
+        laboratory._frame(topology.HOST5, topology.INTERNAL_MAC, topology.HOST5_ADDRESS, topology.FAR_ADDRESS)
     )
     assert frame.dst.hex(":") == topology.INTERNAL_MAC
-    assert len(frame.data) == lab.OCTETS
+    assert len(frame.data) == samples.OCTETS
     assert str(IPv4Address(frame.data.dst)) == topology.FAR_ADDRESS
-    assert frame.data.data.dport == lab.DISCARD_PORT
+    assert frame.data.data.dport == 9
 
 
 def test_the_sender_needs_all_its_arguments():
@@ -111,6 +158,16 @@ def test_the_sender_needs_all_its_arguments():
 
 def test_what_was_sent_has_a_rate():
     assert Sent(500, 0.25).rate == 2000
+
+
+def test_the_segments_of_a_flow_follow_each_other_and_are_valid():
+    packets = [dpkt.ip.IP(packet) for packet in traffic.segments("203.0.113.11", "10.38.2.5", 1360, 40)]
+    assert {len(packet) for packet in packets} == {1400}
+    assert [packet.tcp.seq for packet in packets] == [number * 1360 for number in range(40)]
+    for packet in packets:
+        given, packet.tcp.sum, packet.sum = (packet.tcp.sum, packet.sum), 0, 0
+        made = dpkt.ip.IP(bytes(packet))
+        assert (made.tcp.sum, made.sum) == given
 
 
 # ── the sink ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,31 +201,34 @@ def test_the_sink_tells_that_the_client_has_gone(connected: tuple[far.Sink, sock
     assert not sink.receive(0.0)
 
 
-def test_without_a_tunnel_there_is_nothing_to_flood(connected: tuple[far.Sink, socket.socket]):
+def test_without_a_tunnel_there_is_nothing_to_send(connected: tuple[far.Sink, socket.socket]):
     sink, _ = connected
-    assert sink.flood(5, b"packet", 0.0) == {"sent": 0}
+    assert sink.seal([b"packet"] * 5, 0.0) == {"sealed": 0}
+    assert sink.send() == {"sent": 0}
 
 
 # ── for real ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.root
-def test_packets_are_delivered_both_ways_by_every_gateway_to_either_far_end(needs_root_lab: Path, tmp_path: Path):
+@pytest.mark.parametrize("gateways", [["openvpn", "reference"], ["optimized", "optimized-own-stack"]])
+def test_packets_and_transfers_pass_both_ways_to_either_far_end(
+    gateways: list[str], needs_root_lab: Path, tmp_path: Path
+):
     file = tmp_path / "lab.json"
+    chosen = [word for gateway in gateways for word in ("--gateway", gateway)]
     quick = ["--rounds", "1", "--seconds", "0.3", "--rate", "500", "--burst", "300", "--json", str(file)]
     try:
-        assert cli.run(["bench", "lab", *quick]) == 0
+        assert cli.run(["bench", "lab", *chosen, *quick]) == 0
     finally:
         left = list(state.labs())
         for one in left:
             Lab(one).down()
     assert left == []
     figures = json.loads(file.read_text("utf-8"))["figures"]
-    assert {(one["far_end"], one["direction"], one["gateway"]) for one in figures} == {
-        (far_end, direction, gateway)
-        for far_end in ("server", "sink")
-        for direction in ("upstream", "downstream")
-        for gateway in ("openvpn", "reference", "optimized")
+    names = [subject.name for subject in samples.SUBJECTS if subject.word in gateways]
+    assert {(one["far_end"], one["direction"], one["load"], one["gateway"]) for one in figures} == {
+        (case.far_end, case.direction, case.load, name) for case in samples.CASES for name in names
     }
     for one in figures:
         assert one["samples"][0]["delivered"] > 0, one

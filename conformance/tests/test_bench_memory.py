@@ -49,7 +49,7 @@ def test_who_keeps_a_piece_of_memory_for_each_packet_is_found_out():
                 kept.append(bytearray(40))
                 return receive(port, data, now)
 
-        return Leaking()  # type: ignore[return-value]
+        return Leaking()
 
     leaky = Implementation("leaky", "1", plain.capabilities, leaking)
     asked = memory.memory(leaky, doors.CONTRACT, 10_000, 60)
@@ -75,7 +75,7 @@ def test_each_packet_of_the_mixture_does_what_it_is_there_for(name: str):
             seen.append(sum(isinstance(effect, Transmit) for effect in effects))
             return effects
 
-    counting = Implementation("x", "1", gateway_of.capabilities, lambda *given: Counting(gateway_of(*given)))  # type: ignore[arg-type,return-value]
+    counting = Implementation("x", "1", gateway_of.capabilities, lambda *given: Counting(gateway_of(*given)))
     door = doors.one_by_one(counting, traffic.configuration(), doors.CONTRACT)
     seen.clear()
     mixed = memory.mixture()

@@ -12,20 +12,17 @@ import click
 from rich.console import Console
 from rich.progress import Progress, TaskID, TimeElapsedColumn, track
 
-from glassgate.conformance.bench import core, lab, memory, plot, report, scale
+from glassgate.conformance.bench import core, lab, memory, plot, report, samples, scale
 from glassgate.conformance.bench.figures import BenchError, Figure
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.errors import Interrupted, LabError
 from glassgate.conformance.lab.signals import interruptible
-from glassgate.conformance.lab.tunnel import GatewayKind
 from glassgate.conformance.subjects.discovery import SubjectError, find, names
 from glassgate.contract import Implementation
 
 BASE = "reference"
 PACKETS, FULL_PACKETS = 30_000, 10_000_000
 MEMORY = "memory"
-LAB_ORDER = (GatewayKind.OPENVPN, GatewayKind.REFERENCE, GatewayKind.OPTIMIZED)
-"""The first is what the others are compared with."""
 JSON_OPTION = click.option(
     "--json", "json_file", type=click.File("w", lazy=True), help="Write all samples there, too."
 )  # fmt: skip
@@ -171,11 +168,17 @@ def _tell_progress(progress: Progress, task: TaskID, passed: int) -> None:
 
 @bench.command(name="lab")
 @click.option(
-    "--gateway", "chosen", multiple=True, type=click.Choice([kind.value for kind in GatewayKind]),
-    help="Only this one (again for more); all three.",
+    "--gateway", "chosen", multiple=True, type=click.Choice([subject.word for subject in samples.SUBJECTS]),
+    help="Only this one (again for more); all but reference-own-stack.",
 )  # fmt: skip
-@click.option("--far-end", default="both", show_default=True, type=click.Choice(["both", lab.SERVER, lab.SINK]),
-    help="The stock server at equal load, or a fast sink at saturation.",
+@click.option("--far-end", default="both", show_default=True, type=click.Choice(["both", samples.SERVER, samples.SINK]),
+    help="The stock server, or a fast sink and source at saturation.",
+)  # fmt: skip
+@click.option("--load", default="both", show_default=True, type=click.Choice(["both", samples.PACKETS, samples.BULK]),
+    help="Packets by themselves, or TCP in bulk.",
+)  # fmt: skip
+@click.option("--offloads", default="on", show_default=True, type=click.Choice(["on", "off"]),
+    help="Segmentation and checksum offload of the external cables; real cards have it on.",
 )  # fmt: skip
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="Turns of each gateway.")
 @click.option("--seconds", default=1.0, show_default=True, type=click.FloatRange(0.1, 60), help="Time of a turn.")
@@ -183,12 +186,15 @@ def _tell_progress(progress: Progress, task: TaskID, passed: int) -> None:
     "--rate", default=4000, show_default=True, type=click.IntRange(100, 10**6), help="Packets/s to the server."
 )
 @click.option("--burst", default=20000, show_default=True, type=click.IntRange(100, 10**6), help="Records downstream.")
-@click.option("--timeout", default=300, show_default=True, type=click.IntRange(1, 7200), help="Seconds for all of it.")
+@click.option("--timeout", default=600, show_default=True, type=click.IntRange(1, 7200), help="Seconds for all of it.")
 @click.option("--first", is_flag=True, help="Let what is measured go before other work of this machine.")
 @JSON_OPTION
+@SVG_OPTION
 def lab_command(
     chosen: tuple[str, ...],
     far_end: str,
+    load: str,
+    offloads: str,
     rounds: int,
     seconds: float,
     rate: int,
@@ -196,26 +202,30 @@ def lab_command(
     timeout: int,
     first: bool,
     json_file: TextIO | None,
+    svg_file: Path | None,
 ) -> int:
     """The same traffic through stock openvpn and the gateways, in network namespaces (root)."""
-    kinds = [GatewayKind(name) for name in chosen] or list(LAB_ORDER)
-    plan = lab.Plan(rounds, seconds, rate, burst)
-    far_ends = [lab.SERVER, lab.SINK] if far_end == "both" else [far_end]
+    subjects = [one for one in samples.SUBJECTS if one.word in chosen] or list(samples.USUAL)
+    cases = [one for one in samples.CASES if far_end in ("both", one.far_end) and load in ("both", one.load)]
+    plan = samples.Plan(rounds, seconds, rate, burst)
+    has_offloads = offloads == "on"
     console = report.console()
-    samples: list[lab.LabSample] = []
+    found: list[samples.LabSample] = []
     try:
         programs.require()
-        with interruptible(timeout), lab.benches(kinds, go_first=first) as made:
-            turns = 2 * rounds * len(kinds) * len(far_ends)
-            running = lab.measured(made, plan, far_ends)
+        with interruptible(timeout), lab.benches(subjects, go_first=first, offloads=has_offloads) as made:
+            turns = rounds * len(subjects) * len(cases)
+            running = lab.measured(made, plan, cases)
             for sample in track(running, "measuring", total=turns, console=console, transient=True):
-                samples.append(sample)
+                found.append(sample)
     except (LabError, BenchError) as error:
         raise click.ClickException(f"bench: {error}") from None
     except Interrupted as interrupted:
         click.echo(f"glassgate: bench: {interrupted.reason}; the labs are taken down", err=True)
         return interrupted.exit_status
-    base = kinds[0].value
-    console.print(report.lab_table(samples, base))
-    write(json_file, report.lab_json(samples, base))
+    base = subjects[0].name
+    console.print(report.lab_table(found, base, has_offloads))
+    write(json_file, report.lab_json(found, base, has_offloads))
+    if svg_file is not None:
+        svg_file.write_text(plot.lab(found), encoding="utf-8")
     return 0

@@ -6,7 +6,9 @@ It writes the client's configuration to OVPN-FILE, serves one client after the o
 standard input, a line of JSON each:
 
     count                → {"records": …, "octets": …}     data records that came since the last question
-    flood COUNT HEX      → {"sent": …}                     that inner packet, sealed COUNT times beforehand, in one go
+    flood COUNT HEX      → {"sealed": …}                   that inner packet, sealed COUNT times
+    flow COUNT FROM TO OCTETS → {"sealed": …}              the same with segments of one TCP flow that carry OCTETS
+    go                   → {"sent": …}                     what was sealed, in one go
 
 Data records are counted by their framing and not opened; the handshake and all control is ``server.Endpoint``'s.
 """
@@ -19,10 +21,11 @@ import selectors
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from glassgate.conformance.bench.traffic import TUNNEL_MTU
+from glassgate.conformance.bench import traffic
 from glassgate.conformance.server.endpoint import Endpoint
 from glassgate.conformance.server.profile import client_configuration, introduce
 from glassgate.conformance.server.session import Ended, Output, Send
@@ -43,6 +46,7 @@ class Sink:
         self.connection: socket.socket | None = None
         self.records = 0
         self.octets = 0
+        self.sealed: list[bytes] = []
         self._buffer = bytearray(READ + 65537)
         self._view = memoryview(self._buffer)
         self._end = 0
@@ -95,10 +99,15 @@ class Sink:
         self.records = self.octets = 0
         return counted
 
-    def flood(self, count: int, packet: bytes, now: float) -> dict[str, int]:
-        """Seal first, then send all of it as fast as the client takes it."""
-        outputs = [self.endpoint.send(packet, now) for _ in range(count)]
-        sealed = [output.packet for each in outputs for output in each if isinstance(output, Send)]
+    def seal(self, packets: Iterable[bytes], now: float) -> dict[str, int]:
+        """Seal packets, to be sent later: sealing takes longer than sending."""
+        outputs = [self.endpoint.send(packet, now) for packet in packets]
+        self.sealed = [output.packet for each in outputs for output in each if isinstance(output, Send)]
+        return {"sealed": len(self.sealed)}
+
+    def send(self) -> dict[str, int]:
+        """Send what was sealed as fast as the client takes it."""
+        sealed, self.sealed = self.sealed, []
         if self.connection is not None:
             self.connection.sendall(b"".join(sealed))
         return {"sent": len(sealed)}
@@ -107,7 +116,7 @@ class Sink:
 def serve(address: str, port: int, file: Path) -> None:
     """Serve until standard input ends."""
     settings, introduction = introduce(os.urandom)
-    settings = replace(settings, ciphers=(Cipher.AES_256_GCM,), mtu=TUNNEL_MTU, ping=0, push=PUSHED)
+    settings = replace(settings, ciphers=(Cipher.AES_256_GCM,), mtu=traffic.TUNNEL_MTU, ping=0, push=PUSHED)
     listener = socket.create_server((address, port))
     file.write_text(client_configuration(settings, introduction, address, port), encoding="utf-8")
     sink = Sink(Endpoint(settings, os.urandom, int(time.time())))
@@ -145,7 +154,11 @@ def _obey(sink: Sink, now: float) -> bool:
         case ["count"]:
             _say(sink.count())
         case ["flood", count, packet]:
-            _say(sink.flood(int(count), bytes.fromhex(packet), now))
+            _say(sink.seal([bytes.fromhex(packet)] * int(count), now))
+        case ["flow", count, source, destination, octets]:
+            _say(sink.seal(traffic.segments(source, destination, int(octets), int(count)), now))
+        case ["go"]:
+            _say(sink.send())
         case _:
             return False
     return True

@@ -7,6 +7,7 @@ from math import ceil, floor, log10
 from xml.sax.saxutils import escape
 
 from glassgate.conformance.bench.figures import Figure
+from glassgate.conformance.bench.samples import CASES, LabSample, figures
 from glassgate.conformance.bench.scale import ScaleFigure
 
 MICRO = 1e6
@@ -26,32 +27,27 @@ STYLE = """
 """
 
 
-def core(figures: Sequence[Figure], limit: str) -> str:
+def core(found: Sequence[Figure], limit: str) -> str:
     """Bars of cost on a logarithmic axis, a group a case; a line through each bar's end from quartile to quartile."""
-    low = log10(min(figure.quartiles[0] for figure in figures) * MICRO) - 0.1
-    high = log10(max(figure.quartiles[1] for figure in figures) * MICRO) + 0.1
+    low = log10(min(figure.quartiles[0] for figure in found) * MICRO) - 0.1
+    high = log10(max(figure.quartiles[1] for figure in found) * MICRO) + 0.1
 
-    def across(seconds: float) -> float:
-        return LEFT + (log10(seconds * MICRO) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+    def across(microseconds: float) -> float:
+        return LEFT + (log10(microseconds) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    names = list(dict.fromkeys(_name(figure) for figure in figures))
+    names = list(dict.fromkeys(_name(figure) for figure in found))
     body: list[str] = []
     top = 40.0
     case = None
-    for figure in figures:
+    for figure in found:
         if figure.case != case:
             top += GAP if case is not None else 0
             body.append(f'<text x="8" y="{top + 11:g}">{escape(figure.case)}</text>')
             case = figure.case
-        end = across(figure.median)
-        first, third = (across(value) for value in figure.quartiles)
-        colour = COLOURS[names.index(_name(figure)) % len(COLOURS)]
-        body += [
-            f'<text class="faint end" x="{LEFT - 6}" y="{top + 11:g}">{escape(_name(figure))}</text>',
-            f'<rect x="{LEFT}" y="{top + 1:.1f}" width="{end - LEFT:.1f}" height="{BAR - 2}" fill="{colour}"/>',
-            f'<line class="spread" x1="{first:.1f}" x2="{third:.1f}" y1="{top + 7.5:.1f}" y2="{top + 7.5:.1f}"/>',
-            f'<text class="faint" x="{max(end, third) + 5:.1f}" y="{top + 11:g}">{figure.median * MICRO:.2f}</text>',
-        ]
+        number = names.index(_name(figure))
+        first, third = figure.quartiles
+        spread = first * MICRO, third * MICRO
+        body += _bar(_name(figure), number, top, across, figure.median * MICRO, spread, digits=2)
         top += BAR
     title = "The cost of a packet, in microseconds (logarithmic)"
     text = f"Bars for each gateway beside the {limit}, upstream and downstream, with lines from quartile to quartile."
@@ -69,7 +65,7 @@ def _decades(across: Callable[[float], float], low: float, high: float, bottom: 
         for step in (1, 2, 5):
             value = step * 10.0**power
             if low <= log10(value) <= high:
-                x = across(value / MICRO)
+                x = across(value)
                 lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="36" y2="{bottom:g}"/>')
                 lines.append(f'<text class="faint middle" x="{x:.1f}" y="32">{value:g}</text>')
     return lines
@@ -124,3 +120,48 @@ def picture(title: str, text: str, height: float, body: Sequence[str]) -> str:
         f"<title>{escape(title)}</title>\n<desc>{escape(text)}</desc>\n<style>{STYLE}</style>\n"
         f'<text x="8" y="18">{escape(title)}</text>\n{lines}\n</svg>\n'
     )
+
+
+def lab(samples: Sequence[LabSample]) -> str:
+    """Bars of processor time a packet, a group a case, linear; a line through each from the least to the most."""
+    found = figures(samples)
+    names = list(dict.fromkeys(name for _, name in found))
+    high = max(figure.spread[1] for figure in found.values())
+
+    def across(microseconds: float) -> float:
+        return LEFT + microseconds / high * (WIDTH - LEFT - RIGHT)
+
+    body: list[str] = []
+    top = 30.0
+    last = None
+    for (case, name), figure in sorted(found.items(), key=lambda item: CASES.index(item[0][0])):
+        if case != last:
+            top += GAP if last is not None else 0
+            body.append(f'<text x="8" y="{top + 11:g}">{case.far_end}, {case.direction}</text>')
+            body.append(f'<text class="faint" x="8" y="{top + 11 + BAR:g}">{case.load}</text>')
+            last = case
+        body += _bar(name, names.index(name), top, across, figure.cpu_microseconds, figure.spread, digits=1)
+        top += BAR
+    title = "Processor time of the gateway's process for each packet delivered, in microseconds"
+    text = "Bars for each gateway, far end and direction, with lines from the least to the most of the rounds."
+    return picture(title, text, top + 12, body)
+
+
+def _bar(
+    name: str,
+    number: int,
+    top: float,
+    across: Callable[[float], float],
+    value: float,
+    spread: tuple[float, float],
+    digits: int,
+) -> list[str]:
+    """One bar with its name, its spread and its value."""
+    end, first, last = across(value), *map(across, spread)
+    colour = COLOURS[number % len(COLOURS)]
+    return [
+        f'<text class="faint end" x="{LEFT - 6}" y="{top + 11:g}">{escape(name)}</text>',
+        f'<rect x="{LEFT}" y="{top + 1:.1f}" width="{end - LEFT:.1f}" height="{BAR - 2}" fill="{colour}"/>',
+        f'<line class="spread" x1="{first:.1f}" x2="{last:.1f}" y1="{top + 7.5:.1f}" y2="{top + 7.5:.1f}"/>',
+        f'<text class="faint" x="{max(end, last) + 5:.1f}" y="{top + 11:g}">{value:.{digits}f}</text>',
+    ]

@@ -12,17 +12,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from glassgate.conformance.bench import lab
+from glassgate.conformance.bench import samples as lab_samples
 from glassgate.conformance.bench.figures import Figure
-from glassgate.conformance.bench.lab import LabFigure, LabSample
 from glassgate.conformance.bench.memory import Memory, MemoryFigure
+from glassgate.conformance.bench.samples import Case, LabFigure, LabSample
 from glassgate.conformance.bench.scale import ScaleFigure
 
 SCHEMA = "1.0"
 MICRO = 1e6
 
 
-WIDTH = 112
+WIDTH = 150
 """Columns of a table that does not go to a terminal."""
 
 
@@ -170,68 +170,87 @@ def scale_json(found: Sequence[ScaleFigure], held: Sequence[MemoryFigure]) -> di
     return document("scale", {"figures": listed, "memory": [asdict(one) for one in held]})
 
 
-def lab_table(samples: Sequence[LabSample], base: str) -> Table:
-    """A line for each far end, direction and gateway."""
+def lab_table(samples: Sequence[LabSample], base: str, offloads: bool) -> Table:
+    """A line for each case and gateway."""
     table = new_table(
-        f"The same traffic through each gateway (ratios against {base})",
-        ("far end", "direction", "gateway"),
-        ("packets/s", "lost", "CPU µs", "rate ×", "packets/CPU ×", "ping ms", "99 %"),
+        f"The same traffic through each gateway (ratios against {base}; offloads of the external cables "
+        f"{'on' if offloads else 'off'})",
+        ("traffic", "gateway"),
+        ("packets/s", "Mbit/s", "lost", "CPU µs", "busy", "rate ×", "packets/CPU ×", "ping ms", "×", "99 %", "×"),
     )
-    found = lab.figures(samples)
-    last: tuple[str, str] | None = None
-    for (far_end, direction, gateway), figure in sorted(found.items(), key=lambda item: item[0][:2]):
-        is_new = (far_end, direction) != last
+    found = lab_samples.figures(samples)
+    last: Case | None = None
+    for (case, gateway), figure in sorted(found.items(), key=lambda item: lab_samples.CASES.index(item[0][0])):
+        is_new = case != last
         if is_new and last is not None:
             table.add_section()
-        last = far_end, direction
-        rate, per_cpu = _against(found, far_end, direction, gateway, base)
-        pings = figure.pings_ms
-        table.add_row(
-            far_end if is_new else "",
-            direction if is_new else "",
-            gateway,
-            f"{figure.rate:,.0f}".replace(",", " "),
-            f"{figure.lost:.1%}",
-            f"{figure.cpu_microseconds:.1f}",
-            _ratio(rate),
-            _ratio(per_cpu),
-            f"{lab.percentile(pings, 0.5):.2f}" if pings else "",
-            f"{lab.percentile(pings, 0.99):.2f}" if pings else "",
-        )
+        last = case
+        table.add_row(case.name if is_new else "", gateway, *lab_cells(figure, found.get((case, base))))
     return table
 
 
-def _against(
-    found: Mapping[tuple[str, str, str], LabFigure], far_end: str, direction: str, gateway: str, base: str
-) -> tuple[float | None, float | None]:
-    its_base = found.get((far_end, direction, base))
-    if its_base is None:
-        return None, None
-    return found[far_end, direction, gateway].against(its_base)
+def lab_cells(figure: LabFigure, its_base: LabFigure | None) -> list[str]:
+    """A figure as the columns of the table."""
+    rate, per_cpu = figure.against(its_base) if its_base is not None else (None, None)
+    return [
+        f"{figure.rate:,.0f}".replace(",", " "),
+        f"{figure.megabits:.0f}",
+        f"{figure.lost:.1%}" if figure.can_lose else "",
+        f"{figure.cpu_microseconds:.1f}",
+        f"{figure.busy:.0%}",
+        _ratio(rate),
+        _ratio(per_cpu),
+        *(cell for share in (0.5, 0.99) for cell in _latency_cells(figure, its_base, share)),
+    ]
 
 
-def lab_json(samples: Sequence[LabSample], base: str) -> dict[str, Any]:
-    """All of ``bench lab``."""
-    found = lab.figures(samples)
-    listed = []
-    for (far_end, direction, gateway), figure in found.items():
-        rate, per_cpu = _against(found, far_end, direction, gateway, base)
-        pings = figure.pings_ms
-        listed.append(
-            {
-                "far_end": far_end,
-                "direction": direction,
-                "gateway": gateway,
-                "packets_a_second": round(figure.rate),
-                "lost": round(figure.lost, 4),
-                "cpu_seconds_a_million": round(figure.cpu_microseconds, 3),
-                "rate_times_base": rate,
-                "packets_a_cpu_second_times_base": per_cpu,
-                "ping_ms": {"median": lab.percentile(pings, 0.5), "99": lab.percentile(pings, 0.99)} if pings else None,
-                "samples": [
-                    {name: getattr(sample, name) for name in ("offered", "delivered", "seconds", "cpu_seconds")}
-                    for sample in figure.samples
-                ],
-            }
-        )
-    return document("lab", {"base": base, "octets": lab.OCTETS, "figures": listed})
+def _latency_cells(figure: LabFigure, its_base: LabFigure | None, share: float) -> tuple[str, str]:
+    if not figure.pings_ms:
+        return "", ""
+    ratio = None if its_base is None else figure.latency_against(its_base, share)
+    return f"{lab_samples.percentile(figure.pings_ms, share):.2f}", _ratio(ratio)
+
+
+def lab_json(samples: Sequence[LabSample], base: str, offloads: bool) -> dict[str, Any]:
+    """All of ``bench lab``, as ``read.lab`` reads it."""
+    found = lab_samples.figures(samples)
+    listed = [lab_figure_json(figure, found.get((case, base))) for (case, _), figure in found.items()]
+    cards = {"external": "on" if offloads else "off", "internal": "on at the gateway's end"}
+    return document("lab", {"base": base, "offloads": cards, "figures": listed})
+
+
+def lab_figure_json(figure: LabFigure, its_base: LabFigure | None) -> dict[str, Any]:
+    """One figure with all its samples."""
+    rate, per_cpu = figure.against(its_base) if its_base is not None else (None, None)
+    first = figure.samples[0]
+    return {
+        **asdict(first.case),
+        "gateway": first.gateway,
+        "octets": first.size,
+        "packets_a_second": round(figure.rate),
+        "megabits_a_second": round(figure.megabits, 1),
+        "lost": round(figure.lost, 4) if figure.can_lose else None,
+        "cpu_seconds_a_million": round(figure.cpu_microseconds, 3),
+        "packets_a_cpu_second": round(1e6 / figure.cpu_microseconds),
+        "gateway_busy": round(figure.busy, 3),
+        "server_busy": None if figure.server_busy is None else round(figure.server_busy, 3),
+        "rate_times_base": rate,
+        "packets_a_cpu_second_times_base": per_cpu,
+        "ping_ms": _latency_json(figure, its_base) if figure.pings_ms else None,
+        "samples": [_lab_sample_json(sample) for sample in figure.samples],
+    }
+
+
+def _lab_sample_json(sample: LabSample) -> dict[str, Any]:
+    names = ("offered", "delivered", "seconds", "cpu_seconds", "server_cpu_seconds")
+    return {name: getattr(sample, name) for name in names} | {"pings_ms": list(sample.pings_ms)}
+
+
+def _latency_json(figure: LabFigure, its_base: LabFigure | None) -> dict[str, float | None]:
+    shares = {"median": 0.5, "99": 0.99}
+    values: dict[str, float | None] = {
+        name: lab_samples.percentile(figure.pings_ms, share) for name, share in shares.items()
+    }
+    for name, share in shares.items():
+        values[f"{name}_times_base"] = None if its_base is None else figure.latency_against(its_base, share)
+    return values

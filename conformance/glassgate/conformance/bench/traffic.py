@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Interface
 
 from glassgate.conformance.far_end import DataChannel, StreamFraming
 from glassgate.conformance.packets import (
+    ACK,
     REQUEST,
     TYPE_ARP,
     TYPE_IPV4,
@@ -16,6 +17,7 @@ from glassgate.conformance.packets import (
     Payload,
     echo_request,
     raw,
+    tcp,
     udp,
 )
 from glassgate.contract import (
@@ -87,6 +89,15 @@ def frame(packet: bytes, mac: str = HOST_MAC) -> bytes:
 def datagram(source: str, destination: str, octets: int) -> bytes:
     """A UDP packet of that many octets, IP header and all."""
     return _packet(source, destination, udp(40000, 9, bytes(octets - IP_HEADER - 8)))
+
+
+def segments(source: str, destination: str, octets: int, count: int) -> Iterator[bytes]:
+    """So many segments of one TCP flow, one after the other, which carry so many octets each."""
+    data = bytes(octets)
+    for number in range(count):
+        payload = tcp(5001, 5001, ACK, sequence=number * octets & 0xFFFFFFFF, acknowledgment=1, data=data)
+        packet = IPv4(source=source, destination=destination, payload=payload, identification=number & 0xFFFF)
+        yield packet.build().data
 
 
 def ping(source: str, destination: str, octets: int) -> bytes:
