@@ -47,8 +47,11 @@ mutation: .venv/run ## small changes of the reference, the vectors alone to noti
 	$(BIN)/pip install --quiet --editable '.[mutation]'
 	$(BIN)/glassgate mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
-coverage: .venv/all ## line and branch coverage of the reference gateway by its tests, as a table; fails under 100 %
-	$(BIN)/python -m pytest -q --cov --cov-report= reference
+# Two kinds of tests are left out, so that the figure is the same each time and never flattered: the properties, for what
+# only a lucky draw reaches is not tested, and the long talks with the stock server and the kernel's TCP.
+coverage: .venv/all ## line and branch coverage of the reference gateway by its tests (one as root), as a table; fails under 100 %
+	$(BIN)/python -m pytest -q -m 'not hypothesis' --cov --cov-report= reference \
+		--ignore-glob='*_stock.py' --ignore-glob='*_linux.py'
 	$(BIN)/coverage report --include='reference/*' --fail-under=100
 
 pypy: ## root: suite, demo and tests on PyPy 3.11 in a chroot
