@@ -105,6 +105,7 @@ class Recorder:
 @pytest.mark.parametrize("count", [0, 1, packet_socket.FEW - 1])
 def test_few_frames_leave_one_by_one(count: int):
     made = packet_socket.PacketSocket.__new__(packet_socket.PacketSocket)
+    made._coalescer = None
     made._many, made._sending, made.frames_lost = Many.of(), Recorder(), 0
     frames = [b"frame"] * count
     made.send(*laid_out(frames))
@@ -113,6 +114,7 @@ def test_few_frames_leave_one_by_one(count: int):
 
 def test_many_leave_one_by_one_too_where_there_is_no_common_call():
     made = packet_socket.PacketSocket.__new__(packet_socket.PacketSocket)
+    made._coalescer = None
     made._many, made._sending, made.frames_lost = None, Recorder(), 0
     made.send(*laid_out([b"frame"] * 100))
     assert made._sending.frames == [b"frame"] * 100

@@ -13,12 +13,9 @@ Same task as the reference's ``packet_socket.py``. Departures:
    old kernel) frames are received one by one into one buffer. Guard: ``test_optimized_packet_socket.py``, both ways.
 2. **The kernel drops what the gateway would**: frames to other stations and frames with a VLAN tag do not pass a filter
    of ten instructions (S5). Nothing of them is noted. Guard: the same file.
-3. **What a sender left to its hardware is done here**, where the virtio header says so and only then: a checksum is
-   completed in place, a segment of up to 64 KiB is cut into frames that a wire would carry. Guard: the same file.
-
-4. **Frames that leave together leave with one call** (``many.py``). Guard: ``test_optimized_many.py``.
-
-Not handled: large segments of other kinds than TCP and UDP over IPv4; these pass as they are.
+3. **What a sender left to its hardware is done here** (``offload.py``). Guard: the same file.
+4. **Frames that leave together leave with one call** (``many.py``), consecutive segments of a TCP flow as one frame
+   (``coalescing.py``). Guard: ``test_optimized_many.py``, ``test_optimized_coalescing.py``.
 """
 
 from __future__ import annotations
@@ -29,10 +26,9 @@ import socket
 from collections.abc import Iterator
 from struct import Struct, calcsize, pack
 
-from glassgate.optimized.checksum import internet_checksum
-from glassgate.optimized.ethernet import HEADER_LENGTH as FRAME_HEADER
-from glassgate.optimized.ipv4 import AT_PROTOCOL, AT_TOTAL_LENGTH, PROTOCOL_TCP, WORD, header_length, write_checksum
+from glassgate.optimized.coalescing import FEWEST, Coalescer, runs
 from glassgate.optimized.many import Many
+from glassgate.optimized.offload import NEEDS_CHECKSUM, VIRTIO, complete_checksum, is_segmented, segment
 
 ETH_P_ALL = 0x0003
 SOL_PACKET = 263
@@ -45,13 +41,6 @@ PACKET_IGNORE_OUTGOING = 23
 PACKET_MR_PROMISC = 1
 TPACKET_V2 = 1
 SO_ATTACH_FILTER = 26
-
-VIRTIO = Struct("=BBHHHH")
-"""flags · kind of segmentation · header length · segment size · where the checksum begins · its place from there."""
-NEEDS_CHECKSUM = 1
-SEGMENTED_TCP4 = 1
-SEGMENTED_UDP = 5
-WITH_ECN = 0x80
 
 RING = 8 << 20
 """Octets of the ring."""
@@ -71,6 +60,9 @@ LARGEST_FRAME = 65536 + 64
 ARENA = 1 << 20
 MOST_FRAMES = 64
 """Frames of one batch: their records leave before the next is taken, so that a full ring is no full flow."""
+
+SEND_BUFFER = 1 << 20
+"""Octets that may wait for the interface: frames of 64 KiB are few."""
 
 FEW = 4
 """Fewer frames than this leave one by one: what a common call takes to prepare is not won back."""
@@ -99,8 +91,12 @@ class PacketSocket:
     """One interface. ``batches`` gives what has arrived; ``send`` takes a frame."""
 
     def __init__(self, interface: str, mac: bytes, mtu: int, *, has_ring: bool = True) -> None:
+        self.interface = interface
         self._receiving = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._sending = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._leaving = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        """Sends frames with a virtio header before them."""
+        self._coalescer = Coalescer.of()
         self._many = Many.of()
         self._arena = bytearray(ARENA)
         self._arena_view = memoryview(self._arena)
@@ -131,8 +127,11 @@ class PacketSocket:
         # The gateway has an Ethernet address of its own: the interface must not filter by its own.
         receiving.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, pack("iHH8s", index, PACKET_MR_PROMISC, 0, b""))
         receiving.setblocking(False)
-        self._sending.bind((interface, 0))
-        self._sending.setblocking(False)
+        self._leaving.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        self._leaving.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        for sending in (self._sending, self._leaving):
+            sending.bind((interface, 0))
+            sending.setblocking(False)
 
     def _make_ring(self, mtu: int) -> None:
         """Ask for a ring; where the kernel has none, frames are received one by one."""
@@ -154,6 +153,10 @@ class PacketSocket:
         """For poll: readable when something has arrived."""
         return self._receiving.fileno()
 
+    def trouble(self) -> int:
+        """The error number of what is wrong with the interface, 0 if nothing is: it is down, or gone. Told once."""
+        return self._receiving.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
     def batches(self) -> Iterator[Batch]:
         """What has arrived, as buffers with the bounds of frames in them. Each is valid until the next is asked for."""
         return self._from_calls() if self._ring is None else self._from_ring(self._ring)
@@ -172,7 +175,7 @@ class PacketSocket:
             slot = (slot + 1) % slots
             start = at + offset
             flags, kind, _, segment_size, begins, into = VIRTIO.unpack_from(ring, start - VIRTIO.size)
-            if status & COPIED or kind & ~WITH_ECN in (SEGMENTED_TCP4, SEGMENTED_UDP):
+            if status & COPIED or is_segmented(kind):
                 yield ring, bounds
                 self._release(ring, first, len(bounds))
                 first, bounds = slot, []
@@ -229,7 +232,7 @@ class PacketSocket:
         view = self._arena_view
         start, end = at + VIRTIO.size, at + count
         flags, kind, _, size, begins, into = VIRTIO.unpack_from(view, at)
-        if kind & ~WITH_ECN in (SEGMENTED_TCP4, SEGMENTED_UDP):
+        if is_segmented(kind):
             return self._cut(start, end, size)
         if flags & NEEDS_CHECKSUM:
             complete_checksum(view, start, end, begins, into)
@@ -243,13 +246,20 @@ class PacketSocket:
 
     def send(self, frames: memoryview, bounds: list[tuple[int, int]]) -> None:
         """Send frames. What the interface does not take is lost, as on any Ethernet."""
+        coalescer = self._coalescer
+        if coalescer is not None and len(bounds) >= FEWEST and (found := runs(frames, bounds)):
+            for joined in coalescer.batches(frames, bounds, found):
+                self._send(self._leaving, coalescer.view, joined)
+        else:
+            self._send(self._sending, frames, bounds)
+
+    def _send(self, sending: socket.socket, frames: memoryview, bounds: list[tuple[int, int]]) -> None:
         if self._many is not None and len(bounds) >= FEW:
-            self.frames_lost += self._many.send(self._sending, frames, bounds)
+            self.frames_lost += self._many.send(sending, frames, bounds)
             return
-        send = self._sending.send
         for start, end in bounds:
             try:
-                send(frames[start:end])
+                sending.send(frames[start:end])
             except OSError:
                 self.frames_lost += 1
 
@@ -262,60 +272,4 @@ class PacketSocket:
             self._map.close()
         self._receiving.close()
         self._sending.close()
-
-
-def complete_checksum(frame: memoryview, start: int, end: int, at: int, into: int) -> None:
-    """Sum from ``at`` to the end, where the pseudo header's sum stands in the field already, and write the result."""
-    field = start + at + into
-    if field + 2 <= end:
-        checksum = internet_checksum(frame[start + at : end])
-        WORD.pack_into(frame, field, checksum or 0xFFFF)
-
-
-def segment(view: memoryview, start: int, end: int, size: int, to: int) -> Iterator[tuple[int, int]]:
-    """Cut a TCP or UDP segment into frames of ``size`` octets of payload, written from ``to`` on."""
-    packet = start + FRAME_HEADER
-    transport = packet + header_length(view, packet)
-    is_tcp = view[packet + AT_PROTOCOL] == PROTOCOL_TCP
-    payload = transport + ((view[transport + 12] >> 4) * 4 if is_tcp else 8)
-    headers = bytes(view[start:payload])
-    identification = WORD.unpack_from(view, packet + 4)[0]
-    sequence = int.from_bytes(view[transport + 4 : transport + 8], "big")
-    flags = view[transport + 13] if is_tcp else 0
-    for number, at in enumerate(range(payload, end, max(size, 1))):
-        stop = min(at + size, end)
-        length = stop - at
-        frame_end = to + len(headers) + length
-        if frame_end > len(view):
-            return
-        view[to : to + len(headers)] = headers
-        view[to + len(headers) : frame_end] = view[at:stop]
-        ip = to + FRAME_HEADER
-        upper = to + transport - start
-        WORD.pack_into(view, ip + AT_TOTAL_LENGTH, frame_end - ip)
-        WORD.pack_into(view, ip + 4, (identification + number) & 0xFFFF)
-        write_checksum(view, ip, transport - packet)
-        if is_tcp:
-            view[upper + 4 : upper + 8] = ((sequence + at - payload) & 0xFFFFFFFF).to_bytes(4, "big")
-            view[upper + 13] = _segment_flags(flags, number == 0, stop == end)
-        else:
-            WORD.pack_into(view, upper + 4, frame_end - upper)
-        _write_transport_checksum(view, ip, upper, frame_end, upper + (16 if is_tcp else 6))
-        yield to, frame_end
-        to = frame_end + (-frame_end & 7)
-
-
-def _segment_flags(flags: int, is_first: bool, is_last: bool) -> int:
-    """CWR (0x80) goes with the first segment, FIN and PSH with the last."""
-    if not is_first:
-        flags &= ~0x80
-    if not is_last:
-        flags &= ~0x09
-    return flags
-
-
-def _write_transport_checksum(view: memoryview, ip: int, upper: int, end: int, field: int) -> None:
-    WORD.pack_into(view, field, 0)
-    pseudo = int.from_bytes(view[ip + 12 : ip + 20], "big") + view[ip + AT_PROTOCOL] + end - upper
-    value = int.from_bytes(view[upper:end], "big") << (8 * ((end - upper) & 1))
-    WORD.pack_into(view, field, (0xFFFF - (value + pseudo) % 0xFFFF) % 0xFFFF or 0xFFFF)
+        self._leaving.close()
