@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import select
@@ -10,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from ipaddress import IPv4Interface
 
@@ -58,6 +60,10 @@ class Client:
         make = self.make
         if packet == b"\x40end":
             return [Failed(rules.S4_PEER_ENDS, "told to", retry=False)]
+        if packet == b"\x40alert":
+            return [SendPacket(b"\x20alert", rules.S4_PEER_ENDS), Failed(rules.S4_PEER_ENDS, "told to", retry=True)]
+        if packet == b"\x40bye":
+            return [Failed(rules.S4_LEAVE, "this side leaves", retry=False)]
         assert packet == b"\x40welcome"
         key = InstallKey(0, Cipher.AES_256_GCM, 0, make.SEND_KEY, make.SEND_IV, make.RECEIVE_KEY, make.RECEIVE_IV)
         return [key, Configured(IPv4Interface("10.8.0.2/24"), 1400, None), UseKey(0), SendPing()]
@@ -83,9 +89,13 @@ class Frames:
         self.here.setblocking(False)
         self.sent = []
         self.frames_received = self.frames_lost = 0
+        self.interface, self.errors = "test", []
 
     def fileno(self):
         return self.here.fileno()
+
+    def trouble(self):
+        return self.errors.pop() if self.errors else 0
 
     def put(self, *frames):
         for frame in frames:
@@ -110,7 +120,7 @@ class Frames:
 class Bench:
     """A driver, its frames and its server, turned by hand."""
 
-    def __init__(self, make, monkeypatch, proto):
+    def __init__(self, make, monkeypatch, proto, status_file=None):
         kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
         self.server = socket.socket(socket.AF_INET, kind)
         self.server.bind(("127.0.0.1", 0))
@@ -125,7 +135,7 @@ class Bench:
         config = GatewayConfig.from_json({"external": {"kind": "os"}, "tunnel": {"ovpn": "client"}, "notes": False})
         self.gateway = BatchGateway(config, os.urandom)
         self.frames = Frames()
-        self.driver = Driver(self.gateway, self.frames)
+        self.driver = Driver(self.gateway, self.frames, status_file=status_file)
         self.peer = self.server
         self.address = None
         self.inbox = b""
@@ -217,14 +227,14 @@ def test_packets_pass_both_ways(make, bench):
     assert [frame[14:] for frame in bench.frames.sent[2:]] == expected
 
 
-def test_the_control_plane_is_told_once_a_batch(make, bench):
+def test_the_control_plane_is_told_once_a_second(make, bench):
     bench.establish()
     assert bench.client.sent == [0]  # the ping: sent, but no octets of the user's
     packet = make.udp(HOST, FAR, 1, 2, bytes(100))
     bench.frames.put(*[make.ethernet(packet, make.hardware(HOST))] * 20)
     bench.records(1)
     bench.turn_until(lambda: sum(bench.client.sent) == 20 * 128)
-    assert len(bench.client.sent) < 20
+    assert bench.client.sent == [0, 20 * 128]
 
 
 def test_a_lost_connection_is_made_anew(make, stream):
@@ -249,7 +259,18 @@ def test_the_server_may_end_it_for_good(make, stream):
     stream.establish()
     stream.say(b"\x40end")
     stream.turn_until(lambda: stream.gateway.tunnel.has_ended)
-    assert stream.gateway.deadline > time.monotonic() + 1 or stream.gateway.tunnel.deadline == float("inf")
+    assert stream.gateway.tunnel.deadline == float("inf")
+    assert stream.driver.is_over
+    assert stream.driver._failure == "told to"
+
+
+def test_the_last_words_leave_before_the_connection_is_closed(make, bench):
+    bench.establish()
+    bench.records(1)  # the ping that the control plane asked for
+    bench.say(b"\x40alert")
+    assert bench.records(1) == [b"\x20alert"]
+    assert not bench.driver.is_over
+    assert bench.gateway.tunnel.deadline < float("inf")
 
 
 def test_a_server_that_refuses_is_tried_again(make, monkeypatch):
@@ -283,18 +304,217 @@ def test_records_wait_for_a_server_that_does_not_read(make, stream):
     stream.turn_until(lambda: stream.gateway.outgoing.flow_end == 0)
 
 
-def test_a_signal_ends_it_with_a_farewell(make, stream, caplog):
+# signals: the driver runs in this thread, and a server in another
+
+
+class Server(threading.Thread):
+    """Answers hello with welcome, and bye with bye; ``actions`` happen once each connection is established."""
+
+    def __init__(self, bench, *actions, is_polite=True):
+        super().__init__(daemon=True)
+        self.listener, self.actions, self.is_polite = bench.server, list(actions), is_polite
+        self.said = []
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                link, _ = self.listener.accept()
+            except OSError:
+                return
+            with link:
+                self.serve(link)
+
+    def serve(self, link):
+        stream = b""
+        while True:
+            try:
+                octets = link.recv(65536)
+            except OSError:
+                return
+            if not octets:
+                return
+            stream += octets
+            while len(stream) >= 2 and len(stream) >= (end := 2 + int.from_bytes(stream[:2], "big")):
+                packet, stream = stream[2:end], stream[end:]
+                self.said.append(packet)
+                if packet == b"\x38hello":
+                    link.sendall(b"\0\x08\x40welcome")
+                elif packet == b"\x20bye" and self.is_polite:
+                    link.sendall(b"\0\x04\x40bye")
+                elif packet[0] >> 3 == 9 and self.actions:
+                    self.actions.pop(0)(link)
+
+
+def kill(*numbers):
+    def act(link):
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            time.sleep(0.2)
+
+    return act
+
+
+@pytest.fixture
+def running(make, monkeypatch, tmp_path, caplog):
     caplog.set_level(logging.INFO, "glassgate.optimized")
+    made = Bench(make, monkeypatch, "tcp", tmp_path / "status.json")
+    yield made
+    made.server.close()
+
+
+def test_sigterm_tells_the_server_waits_for_its_answer_and_ends(running, caplog):
+    server = Server(running, kill(signal.SIGTERM))
+    assert running.driver.run() == 0
+    assert server.said[-1] == b"\x20bye"
+    assert caplog.messages[-1].startswith("s4-leave")
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_long(running):
+    server = Server(running, kill(signal.SIGTERM), is_polite=False)
+    start = time.monotonic()
+    assert running.driver.run() == 0
+    assert server.said[-1] == b"\x20bye"
+    assert 1.4 < time.monotonic() - start < 5.0
+
+
+def test_a_second_sigterm_ends_it_at_once(running):
+    Server(running, kill(signal.SIGTERM, signal.SIGINT), is_polite=False)
+    start = time.monotonic()
+    assert running.driver.run() == 0
+    assert time.monotonic() - start < 1.4
+
+
+def test_leaving_without_a_connection_is_immediate(running):
+    running.server.close()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    start = time.monotonic()
+    assert running.driver.run() == 0
+    assert time.monotonic() - start < 1.4
+
+
+def test_a_server_that_ends_it_gives_status_1_and_the_reason(running, caplog):
+    Server(running, lambda link: link.sendall(b"\0\x04\x40end"))
+    assert running.driver.run() == 1
+    assert caplog.records[-1].getMessage() == "told to"
+    assert caplog.records[-1].levelno == logging.ERROR
+
+
+def test_attempts_may_be_limited(running, monkeypatch, caplog):
+    monkeypatch.setattr(Profile, "attempts", 2)
+    running.server.close()
+    assert running.driver.run() == 1
+    assert caplog.messages[-1] == "2 attempts in a row have failed (connect-retry-max)"
+    assert "connection: Connection refused" in caplog.messages
+
+
+def test_a_server_without_address_is_tried_again_later(running, monkeypatch, caplog):
+    monkeypatch.setattr(running.gateway.tunnel.profile.remotes[0], "host", "no.such.name.invalid")
+    monkeypatch.setattr(Profile, "attempts", 1)
+    assert running.driver.run() == 1
+    assert any(message.startswith("connection: ") for message in caplog.messages)
+
+
+def test_sigusr1_makes_a_new_connection_and_sigusr2_tells(running, caplog):
+    server = Server(running, kill(signal.SIGUSR1), kill(signal.SIGUSR2, signal.SIGTERM))
+    port = running.server.getsockname()[1]
+    caplog.set_level(logging.WARNING, "glassgate.optimized")  # --quiet hides neither
+    assert running.driver.run() == 0
+    assert server.said.count(b"\x38hello") == 2
+    assert "connection: restarted by a signal" in caplog.messages
+    assert f"flow: tcp to 127.0.0.1:{port}, connected" in caplog.messages
+    assert any("s27-control: Control packets" in message for message in caplog.messages)
+
+
+def test_sigusr2_writes_how_things_stand_into_a_file(make, running, tmp_path, caplog):
+    seen = []
+
+    def traffic(link):
+        world = make.World()
+        running.frames.put(make.arp(1, make.hardware(HOST), HOST, "10.38.2.1"))
+        good = make.udp(HOST, FAR, 1, 2)
+        running.frames.put(*[make.ethernet(good, make.hardware(HOST))] * 3)
+        running.frames.put(make.ethernet(make.udp("10.38.2.1", FAR, 1, 2), make.hardware(HOST)))
+        time.sleep(0.2)
+        link.sendall(world.record(make.udp(FAR, HOST, 1, 2)))
+        time.sleep(0.2)
+        kill(signal.SIGUSR2)(link)
+        seen.append(json.loads((tmp_path / "status.json").read_text()))
+        kill(signal.SIGTERM)(link)
+
+    Server(running, traffic)
+    assert running.driver.run() == 0
+    (status,) = seen
+    assert status["server"] == {"host": "127.0.0.1", "port": running.server.getsockname()[1], "proto": "tcp"}
+    assert status["tunnel"] == {
+        "flow": "connected", "is_up": True, "address": "10.8.0.2/24", "mtu": 1400, "mssfix": None, "remote": 0,
+        "keys": [0], "key_in_use": 0,
+    }  # fmt: skip
+    assert status["neighbours"] == {HOST: make.hardware(HOST).hex(":")}
+    counters = {"s14-forward": 3, "s16-own": 1, "s27-control": 1, "s29-to-host": 1}
+    assert {slug: status["counters"].get(slug) for slug in counters} == counters
+    running.driver._write_status(tmp_path / "none" / "status.json")  # one line in the log, and no end
+    assert caplog.messages[-1].endswith("status.json: No such file or directory")
+
+
+def test_how_the_flow_stands_is_told_whatever_it_is(make, stream, caplog):
+    stream.frames.frames_lost = 2
+    stream.driver.tell()
+    stream.turn_until(lambda: stream.gateway.tunnel.flow is Flow.OPEN)
+    stream.driver._outside = stream.frames
+    stream.driver.tell()
+    stream.driver._outside = None
+    assert [message for message in caplog.messages if message.startswith("flow: ")] == [
+        f"flow: tcp to 127.0.0.1:{stream.server.getsockname()[1]}, connecting",
+        "flow: by the gateway's own stack over test",
+    ]
+    assert "       2 interface full or frame too long" in caplog.messages
+
+
+def test_a_connection_has_its_time(make, stream, caplog):
+    stream.driver._transport.deadline = 0.0
+    stream.driver._do_what_is_due(time.monotonic())
+    assert stream.gateway.tunnel.flow is Flow.CLOSED
+    assert "connection: no connection after 5 s" in caplog.messages
+    stream.driver.tell()
+    assert "flow: none" in caplog.messages
+
+
+def test_an_interface_that_is_down_is_told_once(make, stream, caplog):
+    stream.frames.errors = [100]
+    for _ in range(2):
+        stream.driver._serve_frames(select.EPOLLIN | select.EPOLLERR, time.monotonic())
+    assert caplog.messages == ["test: Network is down"]
+
+
+def test_a_wake_up_with_one_packet_calls_the_kernel_twice(make, stream, monkeypatch):
+    """To wait, and to send; and the control plane is not called at all."""
     stream.establish()
     stream.records(1)
-    with stream.driver._signal_handlers():
-        os.kill(os.getpid(), signal.SIGUSR2)
-        os.kill(os.getpid(), signal.SIGTERM)
-        stream.turn_until(lambda: len(stream.driver._signals) == 2)
-        assert stream.driver._is_to_end()
-    assert any("connections" in message for message in caplog.messages)
-    stream.driver._say_farewell()
-    assert stream.records(1) == [b"\x20bye"]
+    stream.turn_until(lambda: not stream.driver._transport._wants_to_write)
+    calls = []
+    epoll, transport = stream.driver._epoll, stream.driver._transport
+
+    class Spy:
+        def __init__(self, spied):
+            self.spied = spied
+
+        def __getattr__(self, name):
+            calls.append(name)
+            return getattr(self.spied, name)
+
+    monkeypatch.setattr(stream.driver, "_epoll", Spy(epoll))
+    monkeypatch.setattr(transport, "socket", Spy(transport.socket))
+    stream.gateway.tunnel._client = None if stream.client is None else Spy(stream.client)
+    stream.driver._wake_in.send(b"x")
+    stream.driver.turn()  # whatever still waits
+    calls.clear()
+    stream.frames.put(make.ethernet(make.udp(HOST, FAR, 1, 2), make.hardware(HOST)))
+    stream.driver.turn()
+    assert calls == ["poll", "send"]
+    stream.gateway.tunnel._client = stream.client
+    monkeypatch.undo()
 
 
 # the command line

@@ -91,6 +91,13 @@ class Neighbour:
         """Grows with each use of the table."""
         self.due = NEVER
 
+    @property
+    def standing(self) -> str:
+        """Its hardware address, or what else is known of it, for a person."""
+        if self.header is not None:
+            return self.header[:6].hex(":")
+        return "missing" if self.waiting is None else "asked"
+
 
 class Waiting:
     """A packet that waits for its neighbour, with what an error about it would quote (None: the packet is our own)."""
@@ -346,6 +353,11 @@ class Arp:
         neighbour.refresh_at = now + REQUEST_INTERVAL
         assert neighbour.header is not None
         self._request(neighbour.header[:HARDWARE_LENGTH], neighbour.address, rules.S31_REFRESH)
+
+    @property
+    def table(self) -> dict[str, str]:
+        """Each neighbour, and its hardware address or what is known of it, for a person."""
+        return {dotted(address): neighbour.standing for address, neighbour in self._neighbours.items()}
 
     # ── tick ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -64,6 +64,9 @@ class Transport(Protocol):
     def abort(self, because: Rule, now: float) -> None:
         """Give the connection up: reset it."""
 
+    def output(self, now: float) -> None:
+        """Send what there is to send."""
+
 
 class Sink(Protocol):
     """Where frames and notes go: ``Outgoing`` inside, ``OutsideFrames`` outside."""

@@ -107,6 +107,9 @@ class Forwarding:
         "_tunnel",
         "has_fast_path",
         "is_ordinary",
+        "notes_ordinary",
+        "ordinary_down",
+        "ordinary_up",
     )
 
     def __init__(
@@ -134,16 +137,21 @@ class Forwarding:
         """Whether ordinary packets leave at once. False is for tests: the ladder alone must do the same."""
         self.is_ordinary = False
         """Whether none but ordinary packets came since somebody set it: no layer's timers have changed then."""
+        self.notes_ordinary = config.notes
+        """Whether ordinary packets are noted, too. A driver that only counts by rule wants notes of all others."""
+        self.ordinary_up = self.ordinary_down = 0
+        """How many ordinary packets were forwarded each way."""
 
     # ── upstream: from inside into the tunnel ─────────────────────────────────────────────────────────────────────
 
     def upstream(self, frames: memoryview, bounds: Iterable[tuple[int, int]], now: float) -> None:
         """Take the frames that lie in ``frames`` at ``bounds``. They may be written over."""
-        addresses, outgoing, tunnel = self._addresses, self._outgoing, self._tunnel
+        addresses, tunnel = self._addresses, self._tunnel
         mac, own_source_and_type, own_address = self._mac, self._own_source_and_type, addresses.internal
         ordinary, first_host, last_host = addresses.ordinary, addresses.first_host, addresses.last_host
         mtu = tunnel.mtu if self.has_fast_path else 0
-        has_no_mssfix = tunnel.mssfix is None
+        has_no_mssfix, notes_ordinary = tunnel.mssfix is None, self.notes_ordinary
+        forwarded = 0
         for start, end in bounds:
             if end - start < SHORTEST_FRAME:
                 self._receive_frame(frames, start, end, now)
@@ -189,17 +197,20 @@ class Forwarding:
                 and (has_no_mssfix or not may_be_syn(frames, packet, total_length, life_and_protocol))
                 and sealing is not None
             ):
-                if outgoing.noting and sealing.packet_id <= LAST_PACKET_ID:
+                if notes_ordinary and sealing.packet_id <= LAST_PACKET_ID:
                     self._note_forwarded(frames, packet, packet + total_length, destination)
                 # s17-decrement, s18-unchanged, s19-any-protocol: two words change, and nothing else
                 TIME_TO_LIVE_AND_CHECKSUM.pack_into(
                     frames, packet + AT_TIME_TO_LIVE, life_and_protocol - ONE_HOP, (checksum + ONE_HOP) % 0xFFFF
                 )
                 refused = sealing.seal(frames, packet, packet + total_length, rules.S14_FORWARD)
-                if refused is not None:
+                if refused is None:
+                    forwarded += 1
+                else:
                     self._drop(refused, frames, packet, packet + total_length)
             else:
                 self._receive_frame(frames, start, end, now)
+        self.ordinary_up += forwarded
 
     def _receive_frame(self, frame: memoryview, start: int, end: int, now: float) -> None:
         self.is_ordinary = False
@@ -338,8 +349,9 @@ class Forwarding:
             header = self._arp.header_for(destination, now)
             if header is not None:
                 stop = packet + total_length
-                if outgoing.noting:
+                if self.notes_ordinary:
                     outgoing.note(NoteKind.FORWARDED, rules.S29_TO_HOST, describe(frames, packet, stop))
+                self.ordinary_down += 1
                 TIME_TO_LIVE_AND_CHECKSUM.pack_into(
                     frames, packet + AT_TIME_TO_LIVE, life_and_protocol - ONE_HOP, (checksum + ONE_HOP) % 0xFFFF
                 )

@@ -151,11 +151,24 @@ class BatchGateway:
         self.tunnel.flow_opened(now)
         self._look_ahead()
 
-    def give_up_flow(self, now: float) -> None:
-        """Whoever runs the gateway wants a new connection: our own is reset."""
-        if self.external is not None:
-            self.external.abort(rules.S4_FLOW_LOST, now)
-        self.flow_closed(now)
+    def restart(self, now: float) -> None:
+        """Give the connection up and make another (S3)."""
+        self.tick(now)
+        self.tunnel.restart(now)
+        self._look_ahead()
+
+    @property
+    def status(self) -> dict[str, object]:
+        """How things stand, in JSON's values: the tunnel, and the neighbours inside."""
+        return {"tunnel": self.tunnel.status, "neighbours": self._arp.table}
+
+    @property
+    def ordinary(self) -> dict[str, int]:
+        """How many packets took the ordinary way, by rule; of these no note is made but where each packet is noted."""
+        forwarding = self.forwarding
+        if forwarding.notes_ordinary:
+            return {}
+        return {rules.S14_FORWARD.slug: forwarding.ordinary_up, rules.S29_TO_HOST.slug: forwarding.ordinary_down}
 
     def stop(self, now: float) -> None:
         """Leave politely (S4_LEAVE): what the control plane has to say goes out, then our own connection's FIN."""
