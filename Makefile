@@ -6,8 +6,9 @@ SECONDS ?= 60
 SIZE ?= 100
 IPERF3 ?= 10
 BIN := .venv/bin
+MEASURED := docs/benchmarks
 
-.PHONY: demo test lint check fuzz lab lab-quick bench docs mutation coverage pypy clean help
+.PHONY: demo test lint check fuzz lab lab-quick bench bench-all bench-tables docs mutation coverage pypy clean help
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -38,6 +39,16 @@ lab-quick: .venv/run ## root: of that, real traffic through one tunnel only: a m
 
 bench: .venv/run ## what a packet costs: both gateways and the bare cipher side by side
 	$(BIN)/glassgate bench core
+
+bench-all: .venv/run ## root: everything that docs/benchmarks.md shows, measured anew and written there (half an hour; QUICK=1: two minutes)
+	$(BIN)/glassgate bench core $(if $(QUICK),--rounds 3 --milliseconds 2) --json $(MEASURED)/core.json
+	$(BIN)/glassgate bench lab $(if $(QUICK),--rounds 1) --timeout 1800 --json $(MEASURED)/lab.json
+	$(BIN)/glassgate bench lab $(if $(QUICK),--rounds 1) --timeout 1800 --offloads off --json $(MEASURED)/lab-offloads-off.json
+	$(BIN)/glassgate bench scale $(if $(QUICK),--packets 30000,--full) --json $(MEASURED)/scale.json
+	$(MAKE) bench-tables
+
+bench-tables: .venv/run ## the tables and pictures of docs/benchmarks.md from what was measured last
+	$(BIN)/glassgate bench tables $(MEASURED)/*.json --to $(MEASURED) --pictures docs/_static
 
 docs: .venv/all ## the Sphinx pages in docs/_build/html, warnings as errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -69,7 +69,7 @@ def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds_and_not_the_ratio_of_
 
 def test_ratio_columns_follow_from_the_samples():
     limit = Figure("upstream", "limit", "", 64, (0.5e-6, 0.5e-6, 0.5e-6))
-    shown = report.core_json([limit, SLOW, FAST], limit="limit", base="slow")["figures"]
+    shown = report.core_json({}, [limit, SLOW, FAST], limit="limit", base="slow")["figures"]
     assert [figure["cost_times_limit"] for figure in shown] == pytest.approx([1, 40, 4])
     assert [figure["rate_times_base"] for figure in shown] == pytest.approx([20 * 2, 1, 10])
     assert [figure["packets_a_second"] for figure in shown] == [2_000_000, 50_000, 500_000]
@@ -82,7 +82,7 @@ def test_ratio_columns_follow_from_the_samples():
 
 
 def test_without_limit_or_base_in_a_case_there_is_no_ratio():
-    (shown,) = report.core_json([SLOW], limit="limit", base="fast")["figures"]
+    (shown,) = report.core_json({}, [SLOW], limit="limit", base="fast")["figures"]
     assert (shown["cost_times_limit"], shown["rate_times_base"]) == (None, None)
 
 
@@ -135,8 +135,8 @@ def test_the_command_prints_a_table_and_writes_json_and_a_picture(tmp_path: Path
     assert cli.run(arguments) == 0
     assert "optimized batch" in capsys.readouterr().out
     document = json.loads(json_file.read_text("utf-8"))
-    assert (document["schema"], document["bench"], document["base"]) == ("1.0", "core", "reference")
-    assert set(document["environment"]) == {"python", "cryptography", "machine", "system"}
+    assert (document["schema"], document["bench"], document["base"]) == (report.SCHEMA, "core", "reference")
+    assert set(document["environment"]) == set(report.environment())
     names = [(figure["subject"], figure["interface"]) for figure in document["figures"]]
     assert names == [
         ("bare cipher", None),

@@ -95,7 +95,7 @@ def test_percentiles_are_values_that_were_seen():
 
 
 def test_json_has_the_ratios_and_every_sample():
-    shown = report.lab_json([*SLOW, *QUICK], "slow", True)
+    shown = report.lab_json({}, [*SLOW, *QUICK], "slow", "on")
     slow, quick = shown["figures"]
     assert (slow["rate_times_base"], slow["packets_a_cpu_second_times_base"]) == (1, 1)
     assert quick["packets_a_cpu_second_times_base"] == pytest.approx(4.5)
@@ -112,12 +112,12 @@ def test_json_has_the_ratios_and_every_sample():
 
 
 def test_without_the_base_there_are_no_ratios():
-    (quick,) = report.lab_json(QUICK, "slow", False)["figures"]
+    (quick,) = report.lab_json({}, QUICK, "slow", "off")["figures"]
     assert quick["rate_times_base"] is None
 
 
 def test_the_picture_of_the_lab_has_a_bar_a_figure():
-    root = ElementTree.fromstring(plot.lab([*SLOW, *QUICK]))
+    root = ElementTree.fromstring(plot.lab([*SLOW, *QUICK], "slow"))
     bars = root.findall("{http://www.w3.org/2000/svg}rect")
     assert len(bars) == 2
     assert float(bars[0].attrib["width"]) > float(bars[1].attrib["width"]) > 0

@@ -71,7 +71,7 @@ def test_growth_is_the_cost_at_most_entries_in_times_that_at_ten():
 
 def test_json_names_state_and_entries():
     figure = Figure("10", "x", "contract", 128, (2e-6,))
-    (shown,) = report.scale_json([ScaleFigure("ARP entries", 10, figure)], [])["figures"]
+    (shown,) = report.scale_json({}, [ScaleFigure("ARP entries", 10, figure)], [])["figures"]
     assert (shown["case"], shown["entries"], shown["microseconds"]["median"]) == ("ARP entries", 10, 2.0)
 
 

@@ -7,8 +7,13 @@ core.py      the cost of a packet in this process, beside the bare cipher's
 scale.py     the cost of a packet against what the gateway remembers
 memory.py    what a gateway holds after a thousand packets, and after ten million
 lab.py       the same offered traffic through stock openvpn and the gateways, in network namespaces
-sender.py    the program that offers it
-report.py    tables and JSON
+samples.py   who is measured there, with which traffic, and what a turn found
+laboratory.py  one lab: how it is loaded, and how its costs are read
+sender.py    the program that offers traffic inside
+far.py       the far end as a fast sink and source
+report.py    what was found as tables and as JSON; read.py reads that again, sheets.py shows tables
+aims.py      what is to be reached, and whether it is
 plot.py      pictures (SVG)
-command.py   glassgate bench core, scale, lab
+pages.py     tables and pictures for docs/benchmarks.md
+command.py   glassgate bench core, scale, lab, tables
 """

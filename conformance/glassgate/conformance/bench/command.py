@@ -1,4 +1,4 @@
-"""``glassgate bench``: core, scale, lab. Exit status 0: measured; 2: it could not be."""
+"""``glassgate bench``: core, scale, lab, tables. Exit status 0: measured; 2: it could not be."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress, TaskID, TimeElapsedColumn, track
 
-from glassgate.conformance.bench import core, lab, memory, plot, report, samples, scale
+from glassgate.conformance.bench import core, lab, memory, pages, plot, report, samples, scale, sheets
 from glassgate.conformance.bench.figures import BenchError, Figure
+from glassgate.conformance.bench.read import read
 from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.errors import Interrupted, LabError
 from glassgate.conformance.lab.signals import interruptible
@@ -65,7 +66,7 @@ def core_command(
     cases = [case for case in core.cases() if only in case.name]
     if not cases:
         raise click.ClickException(f"bench: no case holds {only!r}; the first is {core.cases()[0].name!r}")
-    console = report.console()
+    console, around = sheets.console(), report.environment()
     figures: list[Figure] = []
     running = core.measured(subjects, cases, rounds, milliseconds / 1000)
     try:
@@ -74,8 +75,8 @@ def core_command(
     except BenchError as error:
         raise click.ClickException(f"bench: {error}") from None
     base = BASE if any(figure.subject == BASE for figure in figures) else subjects[0].name
-    console.print(report.core_table(figures, core.CIPHER, base))
-    write(json_file, report.core_json(figures, core.CIPHER, base))
+    console.print(sheets.rich_table(report.core_sheet(figures, core.CIPHER, base)))
+    write(json_file, report.core_json(around, figures, core.CIPHER, base))
     if svg_file is not None:
         svg_file.write_text(plot.core(figures, core.CIPHER), encoding="utf-8")
     return 0
@@ -127,7 +128,7 @@ def scale_command(
     if not states and only not in MEMORY:
         raise click.ClickException(f"bench: no state holds {only!r}; the first is {scale.STATES[0].name!r}")
     wanted = (packets or (FULL_PACKETS if full else PACKETS)) if only in MEMORY else 0
-    console = report.console()
+    console, around = sheets.console(), report.environment()
     found: list[scale.ScaleFigure] = []
     running = scale.measured(states, subjects, largest, rounds, full=full)
     try:
@@ -137,10 +138,10 @@ def scale_command(
     except BenchError as error:
         raise click.ClickException(f"bench: {error}") from None
     if found:
-        console.print(report.scale_table(found))
+        console.print(sheets.rich_table(report.scale_sheet(found)))
     if held:
-        console.print(report.memory_table(held))
-    write(json_file, report.scale_json(found, held))
+        console.print(sheets.rich_table(report.memory_sheet(held)))
+    write(json_file, report.scale_json(around, found, held))
     if svg_file is not None and found:
         svg_file.write_text(plot.scale(found), encoding="utf-8")
     return 0
@@ -208,12 +209,11 @@ def lab_command(
     subjects = [one for one in samples.SUBJECTS if one.word in chosen] or list(samples.USUAL)
     cases = [one for one in samples.CASES if far_end in ("both", one.far_end) and load in ("both", one.load)]
     plan = samples.Plan(rounds, seconds, rate, burst)
-    has_offloads = offloads == "on"
-    console = report.console()
+    console, around = sheets.console(), report.environment()
     found: list[samples.LabSample] = []
     try:
         programs.require()
-        with interruptible(timeout), lab.benches(subjects, go_first=first, offloads=has_offloads) as made:
+        with interruptible(timeout), lab.benches(subjects, go_first=first, offloads=offloads == "on") as made:
             turns = rounds * len(subjects) * len(cases)
             running = lab.measured(made, plan, cases)
             for sample in track(running, "measuring", total=turns, console=console, transient=True):
@@ -224,8 +224,37 @@ def lab_command(
         click.echo(f"glassgate: bench: {interrupted.reason}; the labs are taken down", err=True)
         return interrupted.exit_status
     base = subjects[0].name
-    console.print(report.lab_table(found, base, has_offloads))
-    write(json_file, report.lab_json(found, base, has_offloads))
+    console.print(sheets.rich_table(report.lab_sheet(found, base, offloads)))
+    write(json_file, report.lab_json(around, found, base, offloads))
     if svg_file is not None:
-        svg_file.write_text(plot.lab(found), encoding="utf-8")
+        svg_file.write_text(plot.lab(found, base), encoding="utf-8")
     return 0
+
+
+@bench.command(name="tables")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--to", "directory", type=click.Path(file_okay=False, path_type=Path),
+    help="Write each table into a file of its own there, rather than all to the terminal.",
+)  # fmt: skip
+@click.option("--pictures", type=click.Path(file_okay=False, path_type=Path), help="Draw the pictures there, too.")
+def tables_command(files: tuple[Path, ...], directory: Path | None, pictures: Path | None) -> int:
+    """Markdown and pictures from what core, lab and scale wrote by --json; a later file replaces what it repeats."""
+    try:
+        found = read(files)
+    except BenchError as error:
+        raise click.ClickException(f"bench: {error}") from None
+    for name, text in pages.tables(found).items():
+        if directory is None:
+            click.echo(text)
+        else:
+            write_file(directory / f"{name}.markdown", text)
+    if pictures is not None:
+        for name, picture in pages.pictures(found).items():
+            write_file(pictures / f"bench-{name}.svg", picture)
+    return 0
+
+
+def write_file(file: Path, text: str) -> None:
+    """Write a file, and its directory if need be."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")

@@ -52,6 +52,11 @@ class Figure:
     samples: tuple[float, ...]
 
     @property
+    def name(self) -> str:
+        """Subject and interface in one."""
+        return f"{self.subject} {self.interface}".strip()
+
+    @property
     def median(self) -> float:
         """The median, in seconds a packet."""
         return statistics.median(self.samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import ceil, floor, log10
 from xml.sax.saxutils import escape
 
@@ -29,33 +30,69 @@ STYLE = """
 
 def core(found: Sequence[Figure], limit: str) -> str:
     """Bars of cost on a logarithmic axis, a group a case; a line through each bar's end from quartile to quartile."""
-    low = log10(min(figure.quartiles[0] for figure in found) * MICRO) - 0.1
-    high = log10(max(figure.quartiles[1] for figure in found) * MICRO) + 0.1
+    bars = []
+    for figure in found:
+        first, third = figure.quartiles
+        bars.append(Bar((figure.case,), figure.name, figure.median * MICRO, (first * MICRO, third * MICRO)))
+    title = "The cost of a packet, in microseconds (logarithmic)"
+    text = f"Bars for each gateway beside the {limit}, upstream and downstream, with lines from quartile to quartile."
+    return bar_chart(title, text, bars)
+
+
+def lab(samples: Sequence[LabSample], base: str) -> str:
+    """Bars of processor time a packet, a group a case; a line through each from the least to the most."""
+    bars = [
+        Bar((f"{case.far_end} {case.direction}", case.load), name, figure.cpu_microseconds, figure.spread)
+        for (case, name), figure in sorted(figures(samples).items(), key=lambda item: CASES.index(item[0][0]))
+    ]
+    title = "Processor time of the gateway's process for each packet delivered, in microseconds (logarithmic)"
+    text = f"Bars for each gateway beside {base}, with lines from the least to the most of the rounds."
+    return bar_chart(title, text, bars)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A value of somebody in a group, in microseconds."""
+
+    group: tuple[str, ...]
+    name: str
+    value: float
+    spread: tuple[float, float]
+
+
+def bar_chart(title: str, text: str, bars: Sequence[Bar]) -> str:
+    """Bars on a logarithmic axis, one below the other, a colour for each name."""
+    low = log10(min(bar.spread[0] for bar in bars)) - 0.1
+    high = log10(max(bar.spread[1] for bar in bars)) + 0.1
 
     def across(microseconds: float) -> float:
         return LEFT + (log10(microseconds) - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    names = list(dict.fromkeys(_name(figure) for figure in found))
+    names = list(dict.fromkeys(bar.name for bar in bars))
     body: list[str] = []
     top = 40.0
-    case = None
-    for figure in found:
-        if figure.case != case:
-            top += GAP if case is not None else 0
-            body.append(f'<text x="8" y="{top + 11:g}">{escape(figure.case)}</text>')
-            case = figure.case
-        number = names.index(_name(figure))
-        first, third = figure.quartiles
-        spread = first * MICRO, third * MICRO
-        body += _bar(_name(figure), number, top, across, figure.median * MICRO, spread, digits=2)
+    group: tuple[str, ...] | None = None
+    for bar in bars:
+        if bar.group != group:
+            top += GAP if group is not None else 0
+            group = bar.group
+            body += [
+                f'<text x="8" y="{top + 11 + line * BAR:g}">{escape(words)}</text>' for line, words in enumerate(group)
+            ]
+        body += _bar(bar, COLOURS[names.index(bar.name) % len(COLOURS)], top, across)
         top += BAR
-    title = "The cost of a packet, in microseconds (logarithmic)"
-    text = f"Bars for each gateway beside the {limit}, upstream and downstream, with lines from quartile to quartile."
     return picture(title, text, top + 12, [*_decades(across, low, high, top), *body])
 
 
-def _name(figure: Figure) -> str:
-    return f"{figure.subject} {figure.interface}".strip()
+def _bar(bar: Bar, colour: str, top: float, across: Callable[[float], float]) -> list[str]:
+    """One bar with its name, its spread and its value."""
+    end, first, last = across(bar.value), *map(across, bar.spread)
+    return [
+        f'<text class="faint end" x="{LEFT - 6}" y="{top + 11:g}">{escape(bar.name)}</text>',
+        f'<rect x="{LEFT}" y="{top + 1:.1f}" width="{end - LEFT:.1f}" height="{BAR - 2}" fill="{colour}"/>',
+        f'<line class="spread" x1="{first:.1f}" x2="{last:.1f}" y1="{top + 7.5:.1f}" y2="{top + 7.5:.1f}"/>',
+        f'<text class="faint" x="{max(end, last) + 5:.1f}" y="{top + 11:g}">{bar.value:.2f}</text>',
+    ]
 
 
 def _decades(across: Callable[[float], float], low: float, high: float, bottom: float) -> list[str]:
@@ -73,7 +110,7 @@ def _decades(across: Callable[[float], float], low: float, high: float, bottom: 
 
 def scale(found: Sequence[ScaleFigure]) -> str:
     """Small charts side by side: cost over the number of entries (logarithmic), a line a gateway."""
-    names = list(dict.fromkeys(_name(one.figure) for one in found))
+    names = list(dict.fromkeys(one.figure.subject for one in found))
     states = list(dict.fromkeys(one.state for one in found))
     body = []
     for number, name in enumerate(names):
@@ -104,7 +141,7 @@ def _chart(found: Sequence[ScaleFigure], state: str, names: Sequence[str], left:
         points = [
             (left + log10(one.entries) / most * width, top + 20 + height * (1 - one.figure.median / high))
             for one in found
-            if _name(one.figure) == name
+            if one.figure.subject == name
         ]
         if points:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -120,48 +157,3 @@ def picture(title: str, text: str, height: float, body: Sequence[str]) -> str:
         f"<title>{escape(title)}</title>\n<desc>{escape(text)}</desc>\n<style>{STYLE}</style>\n"
         f'<text x="8" y="18">{escape(title)}</text>\n{lines}\n</svg>\n'
     )
-
-
-def lab(samples: Sequence[LabSample]) -> str:
-    """Bars of processor time a packet, a group a case, linear; a line through each from the least to the most."""
-    found = figures(samples)
-    names = list(dict.fromkeys(name for _, name in found))
-    high = max(figure.spread[1] for figure in found.values())
-
-    def across(microseconds: float) -> float:
-        return LEFT + microseconds / high * (WIDTH - LEFT - RIGHT)
-
-    body: list[str] = []
-    top = 30.0
-    last = None
-    for (case, name), figure in sorted(found.items(), key=lambda item: CASES.index(item[0][0])):
-        if case != last:
-            top += GAP if last is not None else 0
-            body.append(f'<text x="8" y="{top + 11:g}">{case.far_end}, {case.direction}</text>')
-            body.append(f'<text class="faint" x="8" y="{top + 11 + BAR:g}">{case.load}</text>')
-            last = case
-        body += _bar(name, names.index(name), top, across, figure.cpu_microseconds, figure.spread, digits=1)
-        top += BAR
-    title = "Processor time of the gateway's process for each packet delivered, in microseconds"
-    text = "Bars for each gateway, far end and direction, with lines from the least to the most of the rounds."
-    return picture(title, text, top + 12, body)
-
-
-def _bar(
-    name: str,
-    number: int,
-    top: float,
-    across: Callable[[float], float],
-    value: float,
-    spread: tuple[float, float],
-    digits: int,
-) -> list[str]:
-    """One bar with its name, its spread and its value."""
-    end, first, last = across(value), *map(across, spread)
-    colour = COLOURS[number % len(COLOURS)]
-    return [
-        f'<text class="faint end" x="{LEFT - 6}" y="{top + 11:g}">{escape(name)}</text>',
-        f'<rect x="{LEFT}" y="{top + 1:.1f}" width="{end - LEFT:.1f}" height="{BAR - 2}" fill="{colour}"/>',
-        f'<line class="spread" x1="{first:.1f}" x2="{last:.1f}" y1="{top + 7.5:.1f}" y2="{top + 7.5:.1f}"/>',
-        f'<text class="faint" x="{max(end, last) + 5:.1f}" y="{top + 11:g}">{value:.{digits}f}</text>',
-    ]

@@ -1,45 +1,44 @@
-"""Tables for people, JSON for programs."""
+"""What was found, as tables (``Sheet``) for people and as JSON for programs. ``read.py`` reads the JSON again."""
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from glassgate.conformance.bench import samples as lab_samples
 from glassgate.conformance.bench.figures import Figure
 from glassgate.conformance.bench.memory import Memory, MemoryFigure
-from glassgate.conformance.bench.samples import Case, LabFigure, LabSample
+from glassgate.conformance.bench.samples import LabFigure, LabSample
 from glassgate.conformance.bench.scale import ScaleFigure
+from glassgate.conformance.bench.sheets import Sheet, ratio, thousands
 
-SCHEMA = "1.0"
+SCHEMA = "1.1"
 MICRO = 1e6
+PING_SHARES = {"median": 0.5, "99": 0.99}
 
 
-WIDTH = 150
-"""Columns of a table that does not go to a terminal."""
-
-
-def console() -> Console:
-    """Where tables go: as wide as the terminal, or wide enough."""
-    made = Console()
-    return made if made.is_terminal else Console(width=WIDTH)
-
-
-def environment() -> dict[str, str]:
-    """What the figures depend on, and may be told to anybody."""
+def environment() -> dict[str, str | int | float]:
+    """What the figures depend on, and may be told to anybody. To be asked before there is load of our own."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "cryptography": version("cryptography"),
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
+        "processors": os.cpu_count() or 1,
+        "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def document(kind: str, around: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """What every JSON of ``bench`` begins with."""
+    return {"schema": SCHEMA, "bench": kind, "environment": around, **content}
+
+
+# ── core ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def find(figures: Iterable[Figure], case: str, subject: str, interface: str | None = None) -> Figure | None:
@@ -50,41 +49,28 @@ def find(figures: Iterable[Figure], case: str, subject: str, interface: str | No
     return None
 
 
-def core_table(figures: Sequence[Figure], limit: str, base: str) -> Table:
+def core_sheet(figures: Sequence[Figure], limit: str, base: str) -> Sheet:
     """A line each: rate, cost with its quartiles, cost against the limit, rate against the base."""
-    table = new_table(
+    rows = []
+    case = None
+    for figure in figures:
+        rows.append(
+            (
+                figure.case if figure.case != case else "",
+                figure.name,
+                thousands(figure.rate),
+                f"{figure.median * MICRO:.2f}",
+                " – ".join(f"{value * MICRO:.2f}" for value in figure.quartiles),
+                *(ratio(value) for value in ratios(figures, figure, limit, base).values()),
+            )
+        )
+        case = figure.case
+    return Sheet(
         f"The cost of a packet in this process: against the {limit}'s cost, against the rate of the {base} gateway",
         ("case", "gateway"),
         ("packets/s", "µs", "quartiles", "cost ÷ limit's", "rate ÷ base's"),
+        rows,
     )
-    case = None
-    for figure in figures:
-        if case is not None and figure.case != case:
-            table.add_section()
-        table.add_row(
-            figure.case if figure.case != case else "",
-            f"{figure.subject} {figure.interface}".strip(),
-            f"{figure.rate:,.0f}".replace(",", " "),
-            f"{figure.median * MICRO:.2f}",
-            " – ".join(f"{value * MICRO:.2f}" for value in figure.quartiles),
-            *(_ratio(value) for value in ratios(figures, figure, limit, base).values()),
-        )
-        case = figure.case
-    return table
-
-
-def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    """An empty table: columns of words to the left, columns of numbers to the right."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in words:
-        table.add_column(heading, no_wrap=True)
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def ratios(figures: Sequence[Figure], figure: Figure, limit: str, base: str) -> dict[str, float | None]:
@@ -115,30 +101,34 @@ def figure_json(figure: Figure) -> dict[str, Any]:
     }
 
 
-def core_json(figures: Sequence[Figure], limit: str, base: str) -> dict[str, Any]:
+def core_json(around: Mapping[str, Any], figures: Sequence[Figure], limit: str, base: str) -> dict[str, Any]:
     """All of ``bench core``."""
     listed = [figure_json(figure) | ratios(figures, figure, limit, base) for figure in figures]
-    return document("core", {"limit": limit, "base": base, "figures": listed})
+    return document("core", around, {"limit": limit, "base": base, "figures": listed})
 
 
-def document(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """What every JSON of ``bench`` begins with."""
-    return {"schema": SCHEMA, "bench": kind, "environment": environment(), **content}
+# ── scale ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def scale_table(found: Sequence[ScaleFigure]) -> Table:
+def scale_sheet(found: Sequence[ScaleFigure]) -> Sheet:
     """A line for each state and gateway: the cost at each number of entries, and the largest against 10 entries."""
     entries = sorted({one.entries for one in found})
-    table = new_table(
-        "The cost of a packet (µs) against the number of entries", ("state", "gateway"), (*map(str, entries), "growth")
-    )
+    rows = []
     last = None
-    for state, name in dict.fromkeys((one.state, one.figure.subject) for one in found):
-        line = {one.entries: one.figure for one in found if (one.state, one.figure.subject) == (state, name)}
+    for (state, name), line in lines(found).items():
         cells = [f"{line[count].median * MICRO:.1f}" if count in line else "" for count in entries]
-        table.add_row(state if state != last else "", name, *cells, _ratio(growth(line)))
+        rows.append((state if state != last else "", name, *cells, ratio(growth(line))))
         last = state
-    return table
+    title = "The cost of a packet (µs) against the number of entries"
+    return Sheet(title, ("state", "gateway"), (*map(thousands, entries), "growth"), rows)
+
+
+def lines(found: Sequence[ScaleFigure]) -> dict[tuple[str, str], dict[int, Figure]]:
+    """By state and gateway: the figure at each number of entries."""
+    gathered: dict[tuple[str, str], dict[int, Figure]] = {}
+    for one in found:
+        gathered.setdefault((one.state, one.figure.subject), {})[one.entries] = one.figure
+    return gathered
 
 
 def growth(line: Mapping[int, Figure]) -> float | None:
@@ -148,78 +138,77 @@ def growth(line: Mapping[int, Figure]) -> float | None:
     return None if few is None or most <= 10 else line[most].cost_against(few)
 
 
-def memory_table(found: Sequence[MemoryFigure]) -> Table:
+def memory_sheet(found: Sequence[MemoryFigure]) -> Sheet:
     """Two lines a gateway: what it holds early, and after all packets."""
-    table = new_table(
-        "Memory after many packets", ("gateway",), ("packets", "traced (octets)", "blocks", "resident (kB)")
-    )
+    rows = []
     for one in found:
-        table.add_row(f"{one.subject} {one.interface}", *_memory_cells(one.before))
-        table.add_row("" if one.after.packets >= one.wanted else "(time was over)", *_memory_cells(one.after))
-    return table
+        rows.append((f"{one.subject} {one.interface}", *_memory_cells(one.before)))
+        rows.append(("" if one.after.packets >= one.wanted else "(time was over)", *_memory_cells(one.after)))
+    numbers = ("packets", "traced (octets)", "blocks", "resident (kB)")
+    return Sheet("Memory after many packets", ("gateway",), numbers, rows)
 
 
 def _memory_cells(held: Memory) -> list[str]:
-    counts = held.packets, held.traced, held.blocks, held.resident // 1000
-    return ["–" if count is None else f"{count:,}".replace(",", " ") for count in counts]
+    return [thousands(count) for count in (held.packets, held.traced, held.blocks, held.resident // 1000)]
 
 
-def scale_json(found: Sequence[ScaleFigure], held: Sequence[MemoryFigure]) -> dict[str, Any]:
+def scale_json(around: Mapping[str, Any], found: Sequence[ScaleFigure], held: Sequence[MemoryFigure]) -> dict[str, Any]:
     """All of ``bench scale``."""
     listed = [figure_json(one.figure) | {"case": one.state, "entries": one.entries} for one in found]
-    return document("scale", {"figures": listed, "memory": [asdict(one) for one in held]})
+    return document("scale", around, {"figures": listed, "memory": [asdict(one) for one in held]})
 
 
-def lab_table(samples: Sequence[LabSample], base: str, offloads: bool) -> Table:
+# ── lab ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lab_sheet(samples: Sequence[LabSample], base: str, offloads: str) -> Sheet:
     """A line for each case and gateway."""
-    table = new_table(
-        f"The same traffic through each gateway (ratios against {base}; offloads of the external cables "
-        f"{'on' if offloads else 'off'})",
+    found = lab_samples.figures(samples)
+    rows = []
+    last = None
+    for (case, gateway), figure in sorted(found.items(), key=lambda item: lab_samples.CASES.index(item[0][0])):
+        cells = _lab_cells(figure, found.get((case, base)))
+        rows.append((case.name if case != last else "", gateway, *cells))
+        last = case
+    return Sheet(
+        f"The same traffic through each gateway (ratios against {base}; offloads of the external cables {offloads})",
         ("traffic", "gateway"),
         ("packets/s", "Mbit/s", "lost", "CPU µs", "busy", "rate ×", "packets/CPU ×", "ping ms", "×", "99 %", "×"),
+        rows,
     )
-    found = lab_samples.figures(samples)
-    last: Case | None = None
-    for (case, gateway), figure in sorted(found.items(), key=lambda item: lab_samples.CASES.index(item[0][0])):
-        is_new = case != last
-        if is_new and last is not None:
-            table.add_section()
-        last = case
-        table.add_row(case.name if is_new else "", gateway, *lab_cells(figure, found.get((case, base))))
-    return table
 
 
-def lab_cells(figure: LabFigure, its_base: LabFigure | None) -> list[str]:
+def _lab_cells(figure: LabFigure, its_base: LabFigure | None) -> list[str]:
     """A figure as the columns of the table."""
     rate, per_cpu = figure.against(its_base) if its_base is not None else (None, None)
     return [
-        f"{figure.rate:,.0f}".replace(",", " "),
+        thousands(figure.rate),
         f"{figure.megabits:.0f}",
         f"{figure.lost:.1%}" if figure.can_lose else "",
         f"{figure.cpu_microseconds:.1f}",
         f"{figure.busy:.0%}",
-        _ratio(rate),
-        _ratio(per_cpu),
-        *(cell for share in (0.5, 0.99) for cell in _latency_cells(figure, its_base, share)),
+        ratio(rate),
+        ratio(per_cpu),
+        *(cell for share in PING_SHARES.values() for cell in _latency_cells(figure, its_base, share)),
     ]
 
 
 def _latency_cells(figure: LabFigure, its_base: LabFigure | None, share: float) -> tuple[str, str]:
     if not figure.pings_ms:
         return "", ""
-    ratio = None if its_base is None else figure.latency_against(its_base, share)
-    return f"{lab_samples.percentile(figure.pings_ms, share):.2f}", _ratio(ratio)
+    times = None if its_base is None else figure.latency_against(its_base, share)
+    return f"{lab_samples.percentile(figure.pings_ms, share):.2f}", ratio(times)
 
 
-def lab_json(samples: Sequence[LabSample], base: str, offloads: bool) -> dict[str, Any]:
-    """All of ``bench lab``, as ``read.lab`` reads it."""
+def lab_json(around: Mapping[str, Any], samples: Sequence[LabSample], base: str, offloads: str) -> dict[str, Any]:
+    """All of ``bench lab``."""
     found = lab_samples.figures(samples)
-    listed = [lab_figure_json(figure, found.get((case, base))) for (case, _), figure in found.items()]
-    cards = {"external": "on" if offloads else "off", "internal": "on at the gateway's end"}
-    return document("lab", {"base": base, "offloads": cards, "figures": listed})
+    listed = [_lab_figure_json(figure, found.get((case, base))) for (case, _), figure in found.items()]
+    cards = {"external": offloads, "internal": "on at the gateway's end"}
+    return document("lab", around, {"base": base, "offloads": cards, "figures": listed})
 
 
-def lab_figure_json(figure: LabFigure, its_base: LabFigure | None) -> dict[str, Any]:
+def _lab_figure_json(figure: LabFigure, its_base: LabFigure | None) -> dict[str, Any]:
     """One figure with all its samples."""
     rate, per_cpu = figure.against(its_base) if its_base is not None else (None, None)
     first = figure.samples[0]
@@ -247,10 +236,9 @@ def _lab_sample_json(sample: LabSample) -> dict[str, Any]:
 
 
 def _latency_json(figure: LabFigure, its_base: LabFigure | None) -> dict[str, float | None]:
-    shares = {"median": 0.5, "99": 0.99}
     values: dict[str, float | None] = {
-        name: lab_samples.percentile(figure.pings_ms, share) for name, share in shares.items()
+        name: lab_samples.percentile(figure.pings_ms, share) for name, share in PING_SHARES.items()
     }
-    for name, share in shares.items():
+    for name, share in PING_SHARES.items():
         values[f"{name}_times_base"] = None if its_base is None else figure.latency_against(its_base, share)
     return values
