@@ -242,8 +242,120 @@ def test_a_segment_smaller_than_half_the_largest_window_waits():
     end.sent = bytes(1000)
     end.take(segment(ACK, 5001, 1001, window=60), 1.0)
     assert said(end) == []
+    assert end.due == 1.5
     end.tick(end.due)
     assert [len(text) for _, _, _, text in said(end)] == [60]
+    assert end.due == 2.5
+
+
+def test_a_window_that_closes_over_text_in_flight_is_probed_a_timeout_later():
+    end = established()
+    end.sent = bytes(200)
+    end.output(1.0)
+    said(end)
+    end.take(segment(ACK, 5001, 1001, window=0), 1.5)
+    assert end.due == 2.5  # since it closed (RFC 9293 3.8.6.1), not since the text left
+    end.tick(2.5)
+    assert [(sequence, len(text)) for _, sequence, _, text in said(end)] == [(0, 1)]
+    assert (end._timeout, end._congestion_window) == (1.0, 400)  # nothing was lost
+    assert end.due == 4.5
+    end.take(segment(ACK, 5001, 1201, b"", 5000), 2.6)
+    assert (said(end), end.due) == ([], float("inf"))
+
+
+def test_a_window_that_opens_by_little_while_it_is_probed_is_used_half_a_second_later():
+    end = established()
+    end.take(segment(ACK, 5001, 1001, window=0), 1.0)
+    end.sent = bytes(1000)
+    end.output(1.0)
+    assert end.due == 2.0
+    end.take(segment(ACK, 5001, 1001, window=10), 1.25)
+    assert end.due == 1.75
+    end.take(segment(ACK, 5001, 1001, window=0), 1.5)
+    assert end.due == 2.5
+
+
+def test_a_fin_that_a_closed_window_does_not_take_keeps_its_connection_while_that_is_told():
+    end = established()
+    end.take(segment(ACK, 5001, 1001, window=0), 1.0)
+    end.close(1.0)
+    for _ in range(10):
+        assert said(end) == [(FIN | ACK, 0, 0, b"")]
+        now = end.due
+        end.tick(now)
+        end.take(segment(ACK, 5001, 1001, window=0), now + 0.1)
+    assert end.state is State.FIN_WAIT_1
+
+
+def test_a_fin_waits_while_the_window_has_shrunk_below_what_is_in_flight():
+    end = established()
+    end.sent = bytes(100)
+    end.output(1.0)
+    said(end)
+    end.take(segment(ACK, 5001, 1001, window=50), 1.1)
+    end.close(1.1)
+    assert said(end) == []
+
+
+def test_a_fast_retransmission_repeats_what_was_sent_and_nothing_beyond_the_window():
+    end = established()
+    end.sent = bytes(80)
+    end.output(1.0)
+    end.take(segment(ACK, 5001, 1001, window=40), 1.1)
+    end.sent = bytes(200)
+    said(end)
+    for _ in range(3):
+        end.take(segment(ACK, 5001, 1001, window=40), 1.1)
+    assert [(sequence, len(text)) for _, sequence, _, text in said(end)] == [(0, 40)]
+
+
+def test_duplicates_of_what_was_sent_again_after_a_timeout_are_no_new_loss():
+    """RFC 6582 3.2 step 2: the acknowledgement must cover more than what had been sent at the last loss."""
+    end = established()
+    end.sent = bytes(1000)
+    end.output(1.0)
+    end.tick(2.0)
+    end.take(segment(ACK, 5001, 1401), 2.1)  # just what had been sent
+    said(end)
+    for _ in range(3):
+        end.take(segment(ACK, 5001, 1401), 2.2)
+    assert 400 not in [sequence for _, sequence, _, _ in said(end)]
+
+
+def test_half_a_window_is_what_the_largest_one_is_measured_by():
+    """RFC 9293 3.8.6.2.2: half of the whole buffer, not of what is left of it."""
+    end = established(size=4000)
+    end._promised = end.receive_next + 5000 - 2499
+    assert not end._can_open()
+    end._promised -= 1
+    assert end._can_open()
+
+
+def test_strangers_out_of_the_window_are_told_ten_times_in_five_seconds_unless_they_bring_text():
+    end = established()
+    for at in range(12):
+        assert end.take(segment(ACK, 1, 1001), 1.0 + at / 10) is rules.L3_SEQUENCE
+    assert len(said(end)) == 10
+    end.take(segment(ACK, 1, 1001, b"old"), 2.2)
+    assert said(end) == [(ACK, 0, 0, b"")]
+
+
+def test_text_beyond_a_fin_is_forgotten_when_the_fin_is_known():
+    end = established()
+    end.take(segment(ACK, 5003, 1001, b"x"), 1.0)
+    end.take(segment(FIN | ACK, 5002, 1001), 1.1)
+    assert end.take(segment(ACK, 5003, 1001, b"beyond"), 1.2) is rules.L3_TEXT
+    end.take(segment(ACK, 5001, 1001, b"a"), 1.3)
+    assert (end.received, end.last) == (b"a", True)
+
+
+@pytest.mark.parametrize(("state", "resets"), [("SYN_RECEIVED", 1), ("CLOSE_WAIT", 1), ("CLOSING", 0), ("LAST_ACK", 0)])
+def test_an_abort_tells_whom_it_concerns(state, resets):
+    """RFC 9293 3.10.5."""
+    end = established()
+    end.state = State[state]
+    end.abort(1.0)
+    assert len(said(end)) == resets
 
 
 def test_no_room_now_is_no_loss():
@@ -343,14 +455,34 @@ def test_in_syn_sent_only_the_right_answer_counts():
     end = End(A, B)
     end.open(1000, 0.0)
     said(end)
-    for packet in (
-        segment(SYN | ACK, 5000, 1000), segment(SYN | ACK, 5000, 1002), segment(RST, 0, 0),
-        segment(RST | ACK, 0, 5), segment(ACK, 1, 1001), segment(SYN, 5000, 0), segment(0, 0, 0),
-    ):  # fmt: skip
+    for packet, answer in (
+        (segment(SYN | ACK, 5000, 1000), [(RST, -1, -5001, b"")]),
+        (segment(ACK, 5000, 1002), [(RST, 1, -5001, b"")]),
+        (segment(RST, 0, 0), []),
+        (segment(RST | ACK, 0, 5), []),
+        (segment(ACK, 1, 1001), []),
+        (segment(0, 0, 0), []),
+    ):
         assert end.take(packet, 0.1) is rules.L3_SYN_SENT
-    assert (end.state, said(end)) == (State.SYN_SENT, [])
+        assert (end.state, said(end)) == (State.SYN_SENT, answer)
     end.take(segment(RST | ACK, 0, 1001), 0.2)
     assert end.news == ["s2-refused"]
+
+
+def test_two_opens_that_cross_are_one_connection():
+    """RFC 9293 3.5, figure 8; text that came with the SYN has its turn after the handshake."""
+    end = End(A, B)
+    end.open(1000, 0.0)
+    said(end)
+    end.take(segment(SYN, 5000, 0, b"hi"), 0.1)
+    assert (end.state, said(end)) == (State.SYN_RECEIVED, [(SYN | ACK, -1, 0, b"")])
+    end.take(segment(SYN, 5001, 0), 0.2)  # in the window, and not of a passive open: challenged
+    assert (end.state, said(end)) == (State.SYN_RECEIVED, [(ACK, 0, 0, b"")])
+    end.take(segment(SYN | ACK, 5000, 1001), 0.3)  # the peer's own answer lies before the window
+    assert (end.state, said(end)) == (State.SYN_RECEIVED, [(ACK, 0, 0, b"")])
+    end.take(segment(ACK, 5003, 1001), 0.4)
+    assert (end.state, end.received) == (State.ESTABLISHED, b"hi")
+    assert end._smoothed < 0  # our SYN left twice: nobody can tell which of them was answered
 
 
 def test_a_lost_syn_makes_the_timeout_three_seconds():

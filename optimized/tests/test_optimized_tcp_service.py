@@ -146,3 +146,27 @@ def test_from_an_address_that_is_gone_nothing_leaves(make, world):
     world.gateway.batch.tunnel._addresses.set_tunnel(IPv4Interface("10.9.0.2/24"))
     world.tick(1.0)
     assert world.is_silent
+
+
+def too_big(peer, world, make, mtu, ahead=0, offset=0, first=0x45):
+    """A router could not pass on what the service sent from ``ahead`` before ``peer.expected`` on."""
+    segment = struct.pack(">HHI", 7, peer.port, (peer.expected - ahead) & 0xFFFFFFFF)
+    quoted = make.ipv4(US, HOST, segment, protocol=6, fragment=0x4000 | offset)
+    rest = struct.pack(">HH", 0, mtu) + bytes([first]) + quoted[1:]
+    world.inside(make.icmp(HOST, US, 3, 4, rest))
+
+
+def test_what_is_too_big_for_the_path_leaves_again_in_smaller_segments(make, world):
+    peer = Peer(make, world).open()
+    peer.send(PSH | ACK, bytes(1000))
+    too_big(peer, world, make, 576, ahead=1000)
+    assert world.fates == ["l4-flow-error"]
+    assert [len(packet) for packet in world.packets] == [40 + 536, 40 + 464]
+
+
+@pytest.mark.parametrize("wrong", [{"ahead": 1001}, {"ahead": 0}, {"ahead": 1000, "offset": 1}, {"first": 0x65}])
+def test_errors_about_nothing_in_flight_are_not_believed(make, world, wrong):
+    peer = Peer(make, world).open()
+    peer.send(PSH | ACK, bytes(1000))
+    too_big(peer, world, make, 576, **wrong)
+    assert (world.fates, world.packets) == (["l4-icmp-no-answer"], [])

@@ -53,6 +53,10 @@ def test_another_version_or_too_short_a_header_tells_nothing(first: int) -> None
     assert quoted(bytes([first]) + OCTETS[1:]) is None
 
 
+def test_a_later_fragment_has_no_ports_to_tell() -> None:
+    assert quoted(OCTETS[:6] + b"\x00\x01" + OCTETS[8:]) is None
+
+
 PORTS, NUMBERS = st.integers(0, 0xFFFF), st.integers(0, 2**32 - 1)
 
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from struct import Struct
 
 from glassgate.contract import ConfigError, Entropy, ExternalStack, GatewayConfig, NoteKind, Rule, rules
 from glassgate.optimized.addresses import dotted
@@ -59,6 +58,7 @@ from glassgate.optimized.ipv4 import (
     refusal,
     write_header,
 )
+from glassgate.optimized.quotation import MESSAGE, Quote, read_quote
 from glassgate.optimized.tcp import ACK, HEADER_LENGTH, RST, SYN, Segment, syn_options, write_segment
 from glassgate.optimized.tcp_connection import State, initial_sequence_number
 from glassgate.optimized.tcp_flow import FlowConnection
@@ -69,13 +69,6 @@ from glassgate.optimized.udp import HEADER_LENGTH as UDP_HEADER_LENGTH
 FIRST_EPHEMERAL_PORT = 49152
 EPHEMERAL_PORTS = 65536 - FIRST_EPHEMERAL_PORT
 SECRET_LENGTH = 16
-SMALLEST_MTU = 68
-PORTS_AND_SEQUENCE = Struct(">HHI")
-QUOTED_PORTS = 4
-QUOTED_TCP = 8
-ICMP_HEADER = Struct(">BBHHH")
-PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, SMALLEST_MTU)
-"""Sizes to try where a router does not say what fits (RFC 1191 7)."""
 NEVER = float("inf")
 
 REFUSALS = frozenset(
@@ -374,42 +367,31 @@ class External:
         """An ICMP error counts if it quotes what is in flight of our flow (S25_FOREIGN_ERROR, L4_FLOW_ERROR)."""
         # READ
         message = start + header_length(packet, start)
-        quoted = message + ICMP_HEADER.size
-        if end - quoted < SMALLEST_HEADER or not is_intact(packet[message:end]) or packet[message] not in ERRORS:
-            return self._drop(rules.S25_FOREIGN_ERROR, packet, start, end)
-        kind, code, _, _, mtu = ICMP_HEADER.unpack_from(packet, message)
+        quote = read_quote(packet, message + MESSAGE.size, end)
         # REFUSE
-        if not self._is_ours(packet, quoted, end):
+        if quote is None or not is_intact(packet[message:end]) or packet[message] not in ERRORS:
+            return self._drop(rules.S25_FOREIGN_ERROR, packet, start, end)
+        kind, code, _, _, mtu = MESSAGE.unpack_from(packet, message)
+        if not self._is_ours(quote):
             return self._drop(rules.S25_FOREIGN_ERROR, packet, start, end)
         # LEARN
         if self._outgoing.noting:
             detail: dict[str, object] = {"type": kind, "code": code, "mtu": mtu}
             self._outgoing.note(NoteKind.DELIVERED, rules.L4_FLOW_ERROR, detail)
         if (kind, code) == (DESTINATION_UNREACHABLE, FRAGMENTATION_NEEDED) and self.connection is not None:
-            if mtu < SMALLEST_MTU:
-                total_length = WORD.unpack_from(packet, quoted + AT_TOTAL_LENGTH)[0]
-                mtu = next((size for size in PLATEAUS if size < total_length), SMALLEST_MTU)
-            self.connection.lower_segment_size(mtu - SMALLEST_HEADER - HEADER_LENGTH, now)
+            self.connection.lower_segment_size(quote.next_hop_mtu(mtu) - SMALLEST_HEADER - HEADER_LENGTH, now)
         return None
 
-    def _is_ours(self, packet: memoryview, quoted: int, end: int) -> bool:
-        """Whether the packet quoted at ``quoted`` is one that we sent to the server, a moment ago (RFC 5927 4.1)."""
-        transport = quoted + header_length(packet, quoted)
-        source, destination = (ADDRESS.unpack_from(packet, quoted + at)[0] for at in (AT_SOURCE, AT_DESTINATION))
-        if packet[quoted] >> 4 != 4 or transport < quoted + SMALLEST_HEADER or end - transport < QUOTED_TCP:
+    def _is_ours(self, quote: Quote) -> bool:
+        """Whether the packet quoted is one that we sent to the server, a moment ago (RFC 5927 4.1)."""
+        if (quote.source, quote.destination) != (self._own, self._destination):
             return False
-        if (source, destination) != (self._own, self._destination):
-            return False
-        if WORD.unpack_from(packet, quoted + AT_FRAGMENT)[0] & FRAGMENT_OFFSET:
-            return False
-        port, destination_port, sequence = PORTS_AND_SEQUENCE.unpack_from(packet, transport)
-        if (port, destination_port) != (self._port, self._destination_port):
+        if (quote.source_port, quote.destination_port) != (self._port, self._destination_port):
             return False
         if not self._is_stream:
-            return packet[quoted + AT_PROTOCOL] == PROTOCOL_UDP
-        connection = self.connection
-        is_tcp = packet[quoted + AT_PROTOCOL] == PROTOCOL_TCP
-        return is_tcp and connection is not None and connection.is_in_flight(sequence)
+            return quote.protocol == PROTOCOL_UDP
+        is_tcp = quote.protocol == PROTOCOL_TCP
+        return is_tcp and self.connection is not None and self.connection.is_in_flight(quote.sequence)
 
     # ── send ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

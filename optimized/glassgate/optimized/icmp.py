@@ -24,6 +24,7 @@ Same contract as the reference's ``icmp.py``. Departures:
 from __future__ import annotations
 
 from struct import Struct
+from typing import Protocol
 
 from glassgate.contract import Limits, NoteKind, Rule, rules
 from glassgate.optimized.addresses import Addresses
@@ -71,10 +72,27 @@ PRECEDENCE_INTERNETWORK_CONTROL = 0xC0
 _ROUNDING = 1e-9  # a bucket that refills in floating point reaches one token a hair late
 
 
+class Listener(Protocol):
+    """Who sends packets that must not be fragmented (``tcp_service.py``)."""
+
+    def too_big(self, packet: memoryview, message: int, end: int, now: float) -> bool:
+        """Take fragmentation needed, the ICMP message at ``message``; whether it was about something in flight."""
+
+
 class Icmp:
     """The gateway's ICMP: its errors, within their rate, and its echo service."""
 
-    __slots__ = ("_addresses", "_burst", "_filled_at", "_has_echo", "_outgoing", "_output", "_rate", "_tokens")
+    __slots__ = (
+        "_addresses",
+        "_burst",
+        "_filled_at",
+        "_has_echo",
+        "_outgoing",
+        "_output",
+        "_rate",
+        "_tokens",
+        "listener",
+    )
 
     def __init__(
         self, limits: Limits, addresses: Addresses, outgoing: Outgoing, output: Output, has_echo: bool
@@ -87,6 +105,8 @@ class Icmp:
         self._rate = float(limits.icmp_rate)
         self._tokens = self._burst
         self._filled_at = 0.0
+        self.listener: Listener | None = None
+        """Who may have sent what was too big."""
 
     # ── errors ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -165,6 +185,8 @@ class Icmp:
             return self._drop(rules.L1_TRUNCATED, packet, start, end)
         if not is_intact(packet[message:end]):
             return self._drop(rules.L1_CHECKSUM, packet, start, end)
+        if packet[message] == DESTINATION_UNREACHABLE and packet[message + 1] == FRAGMENTATION_NEEDED:
+            return self._too_big(packet, start, end, now)
         if packet[message] != ECHO_REQUEST:
             return self._drop(rules.L4_ICMP_NO_ANSWER, packet, start, end)
         if not self._has_echo:
@@ -190,6 +212,15 @@ class Icmp:
             because=rules.L1_ECHO,
             type_of_service=packet[start + 1],
         )
+
+    def _too_big(self, packet: memoryview, start: int, end: int, now: float) -> None:
+        """Of all errors only this one matters, if it is about a segment that our own TCP has in flight (L4)."""
+        index = len(self._outgoing.effects)
+        if self.listener is None or not self.listener.too_big(packet, start + header_length(packet, start), end, now):
+            return self._drop(rules.L4_ICMP_NO_ANSWER, packet, start, end)
+        if self._outgoing.noting:
+            self._outgoing.note_at(index, NoteKind.DELIVERED, rules.L4_FLOW_ERROR, describe(packet, start, end))
+        return None
 
     def _drop(self, rule: Rule, packet: memoryview, start: int, end: int) -> None:
         if self._outgoing.noting:

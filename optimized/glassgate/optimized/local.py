@@ -52,6 +52,7 @@ class Local:
         self._udp = Udp(config.services.udp_echo, outgoing, output, icmp)
         self._tcp = Tcp(outgoing, output, service)
         self._service = service
+        icmp.listener = service
 
     def receive(self, side: Side, packet: memoryview, start: int, end: int, now: float) -> None:
         """Take a valid packet to one of our addresses, whole or a fragment (S10, S28)."""

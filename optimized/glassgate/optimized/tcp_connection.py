@@ -4,6 +4,7 @@ Below: its owner, who writes its segments: ``tcp_service.py`` inside, ``tcp_flow
 Standards: RFC 9293 3.10.7.3, 3.10.7.4, 3.8; RFC 6298; RFC 5681; RFC 6582; RFC 7323 2; RFC 5961; RFC 6691.
 
     SYN-SENT ──▶ ESTABLISHED ──FIN──▶ CLOSE-WAIT ──close──▶ LAST-ACK ──▶ CLOSED       SYN-RECEIVED ──ACK──▶ ESTABLISHED
+        └──SYN──▶ SYN-RECEIVED
                       └──close──▶ FIN-WAIT-1 ──▶ FIN-WAIT-2 ──FIN──▶ TIME-WAIT        FIN-WAIT-1 ──FIN──▶ CLOSING
 
 Same contract as the reference's ``tcp`` package. Departures:
@@ -19,8 +20,7 @@ Same contract as the reference's ``tcp`` package. Departures:
 4. **What is owed is paid once a batch**: segments and the acknowledgement leave in ``output``, which an owner calls
    after all that has arrived together. One event a call, as the contract has it, is a batch of one. Guard: the same.
 
-Not handled: timestamps, selective acknowledgements, urgent sending, simultaneous open (a SYN without acknowledgement in
-SYN-SENT is dropped: no server opens toward this client).
+Not handled: timestamps, selective acknowledgements, urgent sending.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ class Connection:
         "_has_sent_fin",
         "_highest",
         "_is_closing",
+        "_is_passive",
         "_is_recovering",
         "_is_scaled",
         "_largest_window",
@@ -225,6 +226,8 @@ class Connection:
         self._promised = 0
         self._spans: list[tuple[int, int]] = []
         self._fin_received_at: int | None = None
+        self._is_passive = False
+        """Whether the connection began with the peer's SYN."""
         self._is_closing = False
         self._has_sent_fin = False
         self._owes: Rule | None = None
@@ -294,10 +297,15 @@ class Connection:
     def accept(self, segment: Segment, packet: memoryview, initial: int, now: float) -> None:
         """Answer a SYN that came to a service (RFC 9293 3.10.7.2). Its text, if any, waits for the handshake."""
         self.state = State.SYN_RECEIVED
+        self._is_passive = True
         self._begin(initial)
         self._is_scaled = True
+        self._answer_syn(segment, packet, now, rules.L3_PASSIVE_OPEN)
+
+    def _answer_syn(self, segment: Segment, packet: memoryview, now: float, because: Rule) -> None:
+        """A SYN and ACK; what came with the SYN waits (RFC 9293 3.10.7.2 third, 3.10.7.3 fourth)."""
         self._read_syn(segment, packet)
-        self._send_syn(now, rules.L3_PASSIVE_OPEN)
+        self._send_syn(now, because)
         length = min(segment.end - segment.text, self._promised - self.receive_next)
         if length:
             self.place(packet, segment.text, segment.text + length, 0)
@@ -323,11 +331,13 @@ class Connection:
 
     def lower_segment_size(self, size: int, now: float) -> None:
         """A router on the way carries less: what is in flight leaves again, in smaller segments (RFC 1191 6.4)."""
+        size = max(size, SMALLEST_SEGMENT)
         if size < self.segment_size:
-            self.segment_size = max(size, SMALLEST_SEGMENT)
-            self._timed = None
-            self._next = self.unacknowledged
-            self.output(now)
+            self.segment_size = size
+            if self.state not in BEFORE:  # a SYN has no text to be cut
+                self._timed = None
+                self._next = self.unacknowledged
+                self.output(now)
 
     def is_in_flight(self, sequence: int) -> bool:
         """Whether this sequence number was sent and not acknowledged (RFC 5927 4.1)."""
@@ -394,12 +404,18 @@ class Connection:
         flags = segment.flags
         acknowledges = bool(flags & ACK)
         if acknowledges and distance(segment.acknowledgment, self._highest) != 0:
-            return rules.L3_SYN_SENT  # a reset would tell a stranger that somebody is here
+            if not flags & RST:  # it comes from an older connection
+                self.emit(RST, segment.acknowledgment, 0, 0, now, rules.L3_SYN_SENT)
+            return rules.L3_SYN_SENT
         if flags & RST:
             if acknowledges:
                 self._end(rules.S2_REFUSED, now)
             return rules.L3_SYN_SENT
-        if not flags & SYN or not acknowledges:
+        if not flags & SYN:
+            return rules.L3_SYN_SENT
+        if not acknowledges:  # simultaneous open
+            self.state = State.SYN_RECEIVED
+            self._answer_syn(segment, packet, now, rules.L3_SYN_SENT)
             return rules.L3_SYN_SENT
         self._read_syn(segment, packet)
         self._establish(segment, now)
@@ -444,8 +460,8 @@ class Connection:
         return rules.L3_RESET
 
     def _receive_syn(self, now: float) -> Rule:
-        """Fourth: in SYN-RECEIVED the service listens as before; later it is challenged (RFC 5961 4.2)."""
-        if self.state is State.SYN_RECEIVED:
+        """Fourth: in SYN-RECEIVED the service listens as before; else it is challenged (RFC 5961 4.2)."""
+        if self.state is State.SYN_RECEIVED and self._is_passive:
             self._end(rules.L3_RETURN_TO_LISTEN, now)
             return rules.L3_RETURN_TO_LISTEN
         self._challenge(now, rules.L3_CHALLENGE_SYN)
@@ -767,8 +783,8 @@ class Connection:
     def _send_syn(self, now: float, because: Rule) -> None:
         flags = SYN if self.state is State.SYN_SENT else SYN | ACK
         self.emit(flags, self.unacknowledged, 0, 0, now, because)
-        if self._backoffs == 0:
-            self._timed = self.unacknowledged + 1, now
+        is_first = self._highest == self.unacknowledged
+        self._timed = (self.unacknowledged + 1, now) if is_first else None  # RFC 6298 3: Karn's rule
         self._next = self._highest = self.unacknowledged + 1
         self.due = now + self._timeout
 

@@ -23,6 +23,7 @@ from glassgate.optimized.addresses import Addresses, dotted
 from glassgate.optimized.buffers import HEADROOM, Outgoing
 from glassgate.optimized.ipv4 import DONT_FRAGMENT, PROTOCOL_TCP, SMALLEST_HEADER, describe
 from glassgate.optimized.output import Output, Side
+from glassgate.optimized.quotation import MESSAGE, read_quote
 from glassgate.optimized.tcp import ACK, HEADER_LENGTH, RST, SYN, Segment, send_reset, syn_options, write_segment
 from glassgate.optimized.tcp_connection import Connection, State, initial_sequence_number
 from glassgate.optimized.tunnel import Tunnel
@@ -201,6 +202,20 @@ class EchoService:
         oldest.due = NEVER
         self._forget(oldest)
         self._state(rules.L3_HALF_OPEN_LIMIT, oldest)
+        return True
+
+    def too_big(self, packet: memoryview, message: int, end: int, now: float) -> bool:
+        """Take fragmentation needed: what is in flight leaves again, in smaller segments (RFC 1191 6.4; L4)."""
+        quote = read_quote(packet, message + MESSAGE.size, end)
+        if quote is None or quote.protocol != PROTOCOL_TCP:
+            return False
+        key = quote.destination, quote.destination_port, quote.source, quote.source_port
+        connection = self._connections.get(key)
+        if connection is None or not connection.is_in_flight(quote.sequence):
+            return False
+        said = MESSAGE.unpack_from(packet, message)[4]
+        connection.lower_segment_size(quote.next_hop_mtu(said) - SMALLEST_HEADER - HEADER_LENGTH, now)
+        self._schedule(connection)
         return True
 
     # ── what connections ask for ──────────────────────────────────────────────────────────────────────────────────

@@ -37,10 +37,12 @@ class Quote:
 
 
 def quoted(octets: bytes) -> Quote | None:
-    """What the data of an error quotes, or None: an IPv4 header and 8 octets at least (RFC 792)."""
+    """What the data of an error quotes, or None: an IPv4 header and the 8 octets behind it, at least (RFC 792)."""
     header_length = (octets[0] & 0x0F) * 4 if octets else 0
     if header_length < ipv4.SHORTEST_HEADER or len(octets) < header_length + 8 or octets[0] >> 4 != ipv4.VERSION:
         return None
+    if int.from_bytes(octets[6:8], "big") & ipv4.OFFSET_MASK:
+        return None  # no transport header is in a later fragment
     source_port, destination_port, sequence = QUOTED.unpack_from(octets, header_length)
     return Quote(
         protocol=octets[9],

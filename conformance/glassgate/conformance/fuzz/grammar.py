@@ -231,7 +231,10 @@ class Scenes:
         segments = [talk.syn()]
         if dice.random() < 0.9:
             segments.append(talk.acknowledges())
-        segments += [talk.anything() for _ in range(dice.randint(0, 10))]
+        for _ in range(dice.choice((0, 1, 2, 3, 5, 8, 10, 20))):
+            segments += [talk.anything()] * dice.choice((1, 1, 1, 1, 1, 1, 1, 3, 4))
+        if dice.random() < 0.03:
+            segments += talk.overflow()
         if dice.random() < 0.05:
             segments.pop(0)
         scene: list[Input] = [self._arp_input(self._sound_arp(host))] if inside else []
@@ -411,17 +414,19 @@ class Conversation:
         self._sequence = dice.choice((1000, 0xFFFFFFFF, 0xFFFFFFF0, 0x7FFFFFFE, dice.randrange(2**32)))
         self._acknowledged = 1
         self._returned = 1
-        self._window = dice.choice((65535, 65535, 1000, 150, 1, 0))
+        self._window = dice.choice((65535, 65535, 4000, 1000, 150, 1, 0))
         self._kinds: tuple[tuple[int, Callable[[], IPv4]], ...] = (
             (6, self._text),
             (6, self.acknowledges),
+            (3, self._acknowledges_in_part),
             (2, self._out_of_order),
             (2, self._old_text),
             (2, self._fin),
             (1, self._reset),
             (1, self._syn_again),
             (1, self._unsent),
-            (1, self._window_changes),
+            (2, self._window_changes),
+            (1, self._too_big),
             (1, self._odd_flags),
         )
 
@@ -443,6 +448,36 @@ class Conversation:
         if self._dice.random() < 0.8:
             self._acknowledged = self._returned
         return self._segment(packets.ACK, self._sequence, self._acknowledged)
+
+    def _acknowledges_in_part(self) -> IPv4:
+        """Some of it, wherever a segment may end or not; the window may have changed with it."""
+        dice = self._dice
+        ahead = max(0, self._returned - self._acknowledged)
+        self._acknowledged += min(ahead, dice.choice((1, 28, 100, 536, 1460, 2920, ahead // 2)))
+        if dice.random() < 0.3:
+            self._window = dice.choice((65535, 4000, 1000, 150, 100, 10, 1, 0))
+        return self._segment(packets.ACK, self._sequence, self._acknowledged)
+
+    def overflow(self) -> list[IPv4]:
+        """More text than the service can hold while nothing comes back; then, slowly, it does."""
+        self._window = self._dice.choice((0, 1, 1000, 1460))
+        self._size = self._dice.choice((1400, 1460))
+        texts = [self._text() for _ in range(48 * 1460 // self._size)]
+        self._window = self._dice.choice((1000, 1460, 65535))
+        return texts + [self._acknowledges_in_part() for _ in range(self._dice.randint(1, 20))]
+
+    def _too_big(self) -> IPv4:
+        """A router on the way back could not pass on what the gateway sent."""
+        dice = self._dice
+        sequence = packets.bound("isn", self._acknowledged + dice.choice((0, 0, 0, 1, 100, -1, 5000)))
+        segment = packets.tcp(7, self._port, packets.ACK, sequence=sequence, acknowledgment=self._sequence % 2**32)
+        quoted = IPv4(source=GATEWAY, destination=self._host, payload=segment, dont_fragment=True).build()
+        quote = packets.Octets(quoted.data[:28], tuple(one for one in quoted.free if one.end <= 28))
+        mtu = dice.choice((0, 20, 67, 68, 296, 576, 1400, 1499, 1500, 9000))
+        message = packets.Octets(bytes([3, dice.choice((4, 4, 4, 4, 3, 1)), 0, 0, 0, 0]) + mtu.to_bytes(2, "big"))
+        message += quote
+        summed = packets.Octets(message.data, (Checksum(2, 4, "icmp"), *message.free))
+        return IPv4(source=self._host, destination=GATEWAY, payload=Payload(1, lambda *_: summed))
 
     def anything(self) -> IPv4:
         """Whatever a host, or who pretends to be one, may send next."""

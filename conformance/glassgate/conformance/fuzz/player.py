@@ -93,7 +93,7 @@ class _Player:
         """The octets with the gateway's numbers and the checksums over them; as they are where that makes no sense."""
         data, base = given.data, 0
         start = 14 if given.port.carries_frames else 0
-        initial = self._initial.get(_connection(data[start:]), 0)
+        initial = self._initial.get(_quoted(data[start:]) or _connection(data[start:]), 0)
         if given.fill and all(fill.end <= len(data) for fill in given.fill):
             numbers = {fill.name: initial for fill in given.fill if isinstance(fill, Bind)}
             try:
@@ -168,3 +168,11 @@ def _connection(packet: bytes, *, reverse: bool = False) -> bytes:
     """Addresses and ports; ``reverse`` exchanges the ports (the caller has exchanged the addresses)."""
     ports = _segment(packet)[:4]
     return packet[12:20] + (ports[2:] + ports[:2] if reverse else ports)
+
+
+def _quoted(packet: bytes) -> bytes:
+    """The connection that an ICMP error is about, as a host's segment has it; nothing if this is none."""
+    quote = packet[28:]
+    if len(quote) < 24 or packet[9] != 1 or packet[0] != 0x45 or quote[0] != 0x45 or quote[9] != 6:
+        return b""
+    return quote[16:20] + quote[12:16] + quote[22:24] + quote[20:22]

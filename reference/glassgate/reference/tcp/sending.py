@@ -185,8 +185,9 @@ class Sending:
         """The path takes no more: cut what is under way anew, and send it again (RFC 1191 6.4)."""
         if size < self.segment_size:
             self.segment_size = self.congestion.segment_size = size
-            self.timed = None
-            self.nxt = self.una
+            if self.una != self.iss:  # a SYN has no text to be cut
+                self.timed = None
+                self.nxt = self.una
 
     # ── what may leave now ────────────────────────────────────────────────────────────────────────────────────────────
 
