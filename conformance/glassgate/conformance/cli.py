@@ -56,6 +56,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.version_option(package_name="glassgate", message="glassgate %(version)s")
 def glassgate() -> None:
     """An OpenVPN gateway that you can see through: its demo, its laboratory and its conformance suite."""
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from glassgate.conformance import model, packets, report, runner
 from glassgate.conformance.capture import RAW_IP, Writer
 from glassgate.conformance.dissect import Dissector
-from glassgate.conformance.explain import DETAIL_HELP, DETAILS, Detail, Explainer, paragraph, reasons
+from glassgate.conformance.explain import DETAIL_HELP, DETAILS, Detail, Explainer, reasons
 from glassgate.conformance.flow_headers import FlowHeaders
 from glassgate.conformance.server.endpoint import Endpoint
 from glassgate.conformance.server.profile import client_configuration, introduce
@@ -26,6 +26,7 @@ from glassgate.conformance.server.session import Crossed, Installed, Output
 from glassgate.conformance.simulation import Host, Moment, NegotiatedFar, Network, Read, fragments
 from glassgate.conformance.subjects import discovery
 from glassgate.conformance.subjects.in_process import InProcess
+from glassgate.conformance.terminal import paragraph
 from glassgate.contract import (
     GatewayConfig,
     Implementation,

@@ -13,6 +13,7 @@ from enum import StrEnum
 from rich.console import Console
 from rich.text import Text
 
+from glassgate.conformance import terminal
 from glassgate.conformance.dissect import Dissector, Field, Layer, counted
 from glassgate.conformance.simulation import Moment
 from glassgate.contract import CloseFlow, Effect, Note, NoteKind, OpenFlow, Port, Rule, Transmit
@@ -205,7 +206,7 @@ class Explainer:
         self._console.print(title, no_wrap=True, crop=True)
 
     def _print(self, text: Text, indent: int = 4) -> None:
-        paragraph(self._console, text, indent)
+        terminal.paragraph(self._console, text, indent)
 
     def _columns(self, prefix: Text, text: Text) -> None:
         """Print a text beside its prefix, every line of it in its own column; below it where there is no room."""
@@ -214,24 +215,8 @@ class Explainer:
             self._print(prefix)
             prefix, left = Text(" " * 14), max(self._console.width - 14, 8)
         for line in text.wrap(self._console, left) or [Text()]:
-            _line(self._console, prefix + line)
+            terminal.line(self._console, prefix + line)
             prefix = Text(" " * len(prefix))
-
-
-def paragraph(console: Console, text: Text, indent: int = 0) -> None:
-    """Print a paragraph; what does not fit on its first line is indented on the others. No line ends in spaces."""
-    first, *others = text.wrap(console, console.width) or [Text()]
-    _line(console, first)
-    if others:
-        rest = text[len(first.plain.rstrip()) :]
-        rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
-        for line in rest.wrap(console, max(console.width - indent, 20)):
-            _line(console, Text(" " * indent) + line)
-
-
-def _line(console: Console, line: Text) -> None:
-    line.rstrip()
-    console.print(line, highlight=False, no_wrap=True, crop=True)
 
 
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

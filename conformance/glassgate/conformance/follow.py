@@ -22,9 +22,10 @@ from rich.text import Text
 from glassgate.conformance import capture, strict_json
 from glassgate.conformance.demo import configuration
 from glassgate.conformance.dissect import Dissector
-from glassgate.conformance.explain import DETAIL_HELP, DETAILS, Detail, Explainer, paragraph
+from glassgate.conformance.explain import DETAIL_HELP, DETAILS, Detail, Explainer
 from glassgate.conformance.simulation import Moment, Network
 from glassgate.conformance.subjects import discovery
+from glassgate.conformance.terminal import paragraph
 from glassgate.contract import Gateway, GatewayConfig, Port, SeededEntropy, Unsupported
 
 FIRST_ARRIVAL = 3.0  # the gateway's start, with its announcements at 0 and 2 s, is over by then

@@ -15,10 +15,9 @@ from importlib import resources
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from glassgate.conformance import model
+from glassgate.conformance import model, terminal
 from glassgate.conformance.citations import Citation, Reached, citations, reached, shared
 from glassgate.conformance.subjects import discovery
 from glassgate.contract.rules import CHAPTERS, RULES, Rule
@@ -74,16 +73,17 @@ def rules(holes: bool, quick: bool) -> int:
     vectors = [vector for file in model.load_packaged() for vector in file.vectors]
     rows = table_of(vectors, {} if quick else _observed(vectors))
     excuses = read_exceptions()
-    console = Console(width=None if Console().is_terminal else 170)
+    console = terminal.console()
     shown = [row for row in rows if row.holes] if holes else rows
-    console.print(_quick_table(shown) if quick else _table(shown, excuses))
+    _tell(console, shown, None if quick else excuses)
     if quick:
         return 0
-    problems = [*unexcused(rows, excuses)]
+    problems = unexcused(rows, excuses)
+    console.print()
     for problem in problems:
-        console.print(problem, style="red", highlight=False, markup=False)
+        console.print(problem, style="red", markup=False)
     excused = sum(bool(row.holes) for row in rows)
-    console.print(f"{len(rows)} rules, {excused} with an excused hole, {len(problems)} problems", highlight=False)
+    console.print(f"{len(rows)} rules, {excused} with an excused hole, {len(problems)} problems")
     return 1 if problems else 0
 
 
@@ -147,37 +147,28 @@ def unexcused(rows: Sequence[Row], excuses: Mapping[str, Excuse]) -> list[str]:
     return problems
 
 
-def _table(rows: Sequence[Row], excuses: Mapping[str, Excuse]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("rule", "level", "vectors", "reference", "optimized", "what it says, and from where"):
-        table.add_column(column, no_wrap=column == "rule", justify="right" if column == "vectors" else "left")
+def _tell(out: Console, rows: Sequence[Row], excuses: Mapping[str, Excuse] | None) -> None:
+    """Each rule below its chapter. Without excuses nobody looked where the gateways follow it."""
     for chapter, title in CHAPTERS.items():
         below = [row for row in rows if row.rule.requirement == chapter]
         if below:
-            table.add_row(f"[bold]{chapter} {escape(title)}[/bold]")
+            out.print()
+            terminal.line(out, Text(f"{chapter} {title}", style="bold"))
         for row in below:
-            says = f"{escape(row.rule.sentence)} [dim]{escape(row.rule.citation)}[/dim]"
-            if row.rule.slug in excuses:
-                says += f"\n[yellow]excused: {escape(excuses[row.rule.slug].reason)}[/yellow]"
-            branches = [_branches(row, gateway) for gateway in GATEWAYS]
-            table.add_row(row.rule.slug, row.rule.level, str(row.vectors or "-"), *branches, says)
-    return table
+            facts = [row.rule.level, f"{row.vectors or 'no'} vector{'s' * (row.vectors != 1)}"]
+            if excuses is not None:
+                facts += [f"{gateway} {_branches(row, gateway)}" for gateway in GATEWAYS]
+            head = Text.assemble((row.rule.slug, "bold cyan"), f"  {' · '.join(facts)}")
+            says = [Text.assemble(row.rule.sentence, (f" ({row.rule.citation})", "dim"))]
+            if excuses and row.rule.slug in excuses:
+                says.append(Text(f"excused: {excuses[row.rule.slug].reason}", style="yellow"))
+            terminal.entry(out, head, *says)
 
 
 def _branches(row: Row, gateway: str) -> str:
     """The first branch that is reached, else the first there is; how many more."""
     places, executed = row.places.get(gateway, []), row.executed.get(gateway, [])
     if not places:
-        return "-"
-    shown = f"{executed[0]} ✓" if executed else f"{places[0]} [red]not reached[/red]"
+        return "nowhere"
+    shown = f"{executed[0]} ✓" if executed else f"{places[0]} not reached"
     return shown + (f" +{len(places) - 1}" if len(places) > 1 else "")
-
-
-def _quick_table(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("rule", "level", "vectors", "what it says", "from"):
-        table.add_column(column, no_wrap=column == "rule", justify="right" if column == "vectors" else "left")
-    for row in rows:
-        rule = row.rule
-        table.add_row(rule.slug, rule.level, str(row.vectors or "-"), escape(rule.sentence), escape(rule.citation))
-    return table

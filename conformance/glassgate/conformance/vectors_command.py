@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from glassgate.conformance import dissect, export, model, report, runner
+from glassgate.conformance import dissect, export, model, report, runner, terminal
 from glassgate.conformance.model import ExpectedAction, PacketInput, Vector
 from glassgate.contract.rules import RULES
 
-_NOT_TERMINAL_WIDTH = 160
+_COLUMNS_OF_A_PIPE = 160
 _id_option = click.option("--id", "ids", multiple=True, metavar="GLOB", help="Only ids that match; may be repeated.")
 _category_option = click.option("--category", "categories", multiple=True, metavar="GLOB", help="Only this category.")
 _rule_option = click.option("--rule", "rules", multiple=True, metavar="GLOB", help="Only vectors that cite this rule.")
@@ -37,17 +37,19 @@ def _selected(ids: tuple[str, ...], categories: tuple[str, ...], rules: tuple[st
 @_category_option
 @_rule_option
 def list_(ids: tuple[str, ...], categories: tuple[str, ...], rules: tuple[str, ...]) -> None:
-    """List vectors: id, verdict, title and rules."""
+    """List vectors: id, verdict, title and rules. In a pipe each has one line."""
     chosen = _selected(ids, categories, rules)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("vector", no_wrap=True)
-    for column in ("result", "title", "rules"):
-        table.add_column(column)
-    for vector in chosen:
-        table.add_row(vector.id, vector.result, vector.title, " ".join(vector.rules))
-    console = _console()
-    console.print(table)
-    console.print(f"{len(chosen)} vectors in {len({vector.category for vector in chosen})} categories")
+    out = terminal.console()
+    if out.is_terminal:
+        for vector in chosen:
+            facts = (f"  {vector.result} · {', '.join(vector.rules)}", "dim")
+            terminal.entry(out, Text.assemble((vector.id, "bold"), facts), Text(vector.title))
+    else:
+        longest = max(len(vector.id) for vector in chosen)
+        for vector in chosen:
+            words = f"{vector.id:{longest}}  {vector.result:10}  {vector.title}  [{' '.join(vector.rules)}]"
+            terminal.line(out, Text(words))
+    out.print(f"{len(chosen)} vectors in {len({vector.category for vector in chosen})} categories")
 
 
 @vectors.command()
@@ -63,7 +65,7 @@ def show(vector_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(model.vector_to_json(vector), indent=1, ensure_ascii=False))
         return
-    console = _console()
+    console = terminal.console(_COLUMNS_OF_A_PIPE)
     console.print(f"[bold]{vector.id}[/bold] (rev {vector.rev}, {vector.category}, {vector.result})  {vector.title}")
     for slug in vector.rules:
         console.print(f"  rule {slug} ({RULES[slug].level}): {RULES[slug].sentence} ({RULES[slug].citation})")
@@ -98,7 +100,7 @@ def _show_octets(console: Console, port: model.VectorPort, data: bytes) -> None:
     console.print(f"      {data.hex()}", soft_wrap=True)
 
 
-@vectors.command("export")
+@vectors.command("export", short_help="Write the vectors, or a capture of each.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--pcapng", is_flag=True, help="Write a capture for each vector instead of the JSON files.")
 @_id_option
@@ -135,7 +137,3 @@ def _write_files(folder: Path, ids: set[str]) -> int:
             (folder / source.name).write_text(text, "utf-8")
             count += 1
     return count
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if Console().is_terminal else _NOT_TERMINAL_WIDTH)

@@ -94,7 +94,7 @@ def lab() -> None:
 # ── run ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@lab.command()
+@lab.command(short_help="Send real traffic through a gateway, and measure.")
 @GATEWAY_OPTION
 @EXTERNAL_OPTION
 @PCAP_OPTION
@@ -111,53 +111,42 @@ def run(
     return _work(gateway, [part], timeout, json_file)
 
 
-@lab.command(name="matrix")
-@GATEWAY_OPTION
-@EXTERNAL_OPTION
-@ONLY_OPTION
-@PCAP_OPTION
-@TIMEOUT_OPTION
-@JSON_OPTION
-@_with_clear_errors
-def matrix_command(
-    gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
-) -> int:
-    """Bring up every kind of tunnel in turn: transports, control channels, ciphers, versions of TLS."""
-    return _work(gateway, [_each(gateway, external, matrix.CHECKS, only, captures)], timeout, json_file)
+def _command_of(name: str, listed: Sequence[Check], told: str, short: str, octets: int = MEGABYTE) -> None:
+    """A command of that name, which makes a tunnel for each check of a list."""
+
+    @lab.command(name=name, help=told, short_help=short)
+    @GATEWAY_OPTION
+    @EXTERNAL_OPTION
+    @ONLY_OPTION
+    @PCAP_OPTION
+    @TIMEOUT_OPTION
+    @JSON_OPTION
+    @_with_clear_errors
+    def command(
+        gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
+    ) -> int:
+        return _work(gateway, [_each(gateway, external, listed, only, captures, octets)], timeout, json_file)
 
 
-@lab.command(name="faults")
-@GATEWAY_OPTION
-@EXTERNAL_OPTION
-@ONLY_OPTION
-@PCAP_OPTION
-@TIMEOUT_OPTION
-@JSON_OPTION
-@_with_clear_errors
-def faults_command(
-    gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
-) -> int:
-    """Break things under traffic, and give the gateway wrong keys: nothing may be lost, nothing let in."""
-    return _work(gateway, [_each(gateway, external, faults.CHECKS, only, captures)], timeout, json_file)
+_command_of(
+    "matrix", matrix.CHECKS,
+    "Bring up every kind of tunnel in turn: transports, control channels, ciphers, versions of TLS.",
+    "Bring up every kind of tunnel in turn.",
+)  # fmt: skip
+_command_of(
+    "faults", faults.CHECKS,
+    "Break things under traffic, and give the gateway wrong keys: nothing may be lost, nothing let in.",
+    "Break things under traffic, and give wrong keys.",
+)  # fmt: skip
+_command_of(
+    "far-end", far_end.CHECKS,
+    "Put `glassgate far-end` in the stock server's place; with --gateway openvpn a stock client connects to it.",
+    "Put `glassgate far-end` in the server's place.",
+    far_end.FILE_OCTETS,
+)  # fmt: skip
 
 
-@lab.command(name="far-end")
-@GATEWAY_OPTION
-@EXTERNAL_OPTION
-@ONLY_OPTION
-@PCAP_OPTION
-@TIMEOUT_OPTION
-@JSON_OPTION
-@_with_clear_errors
-def far_end_command(
-    gateway: str, external: str, only: str, captures: Path | None, timeout: int, json_file: TextIO | None
-) -> int:
-    """Put `glassgate far-end` in the stock server's place; with --gateway openvpn a stock client connects to it."""
-    part = _each(gateway, external, far_end.CHECKS, only, captures, far_end.FILE_OCTETS)
-    return _work(gateway, [part], timeout, json_file)
-
-
-@lab.command(name="all")
+@lab.command(name="all", short_help="All of these, part by part: what `make lab` does.")
 @GATEWAY_OPTION
 @SIZE_OPTION
 @SECONDS_OPTION
@@ -285,7 +274,7 @@ def _take_down(made: Lab) -> bool:
 # ── up, shell, status, down ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@lab.command()
+@lab.command(short_help="Build the lab and leave it, for `lab shell`.")
 @GATEWAY_OPTION
 @EXTERNAL_OPTION
 @PCAP_OPTION
@@ -335,7 +324,7 @@ def _the_only_lab() -> LabState:
             raise LabError(f"several labs are up: say --lab with one of {', '.join(found.name for found in there)}")
 
 
-@lab.command()
+@lab.command(short_help="Show labs, hosts and processes.")
 @_with_clear_errors
 def status() -> int:
     """Show the labs of this machine, their hosts and their processes."""
@@ -363,7 +352,7 @@ def _status_of(one: LabState) -> Table:
     return grid
 
 
-@lab.command()
+@lab.command(short_help="Take labs down.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_with_clear_errors
 def down(names: tuple[str, ...]) -> int:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glassgate.conformance import terminal
 from glassgate.conformance.lab.checks import Result, Verdict
 from glassgate.conformance.lab.network import Lab
 
@@ -27,8 +28,7 @@ STYLES = {
 
 def console() -> Console:
     """A console that does not fold the table when its output is piped."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=max(plain.width, NARROWEST))
+    return terminal.console(NARROWEST)
 
 
 def table(results: Sequence[Result], title: str) -> Table:

@@ -9,12 +9,12 @@ from types import FrameType
 
 from glassgate.conformance.lab.errors import Interrupted
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @contextlib.contextmanager
 def interruptible(seconds: float) -> Iterator[None]:
-    """Within it, Ctrl-C, SIGTERM, SIGHUP and the passing of so many seconds raise Interrupted."""
+    """Within it, Ctrl-C, Ctrl-\\, SIGTERM, SIGHUP and the passing of so many seconds raise Interrupted."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         reason = f"no end within {seconds:g} s" if number == signal.SIGALRM else signal.Signals(number).name

@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 import click
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.text import Text
 
-from glassgate.conformance import model, runner
+from glassgate.conformance import model, runner, terminal
 from glassgate.conformance.subjects.in_process import InProcess
 from glassgate.conformance.zoo.animals import ANIMALS, Animal
 from glassgate.conformance.zoo.breeding import ChangeError, bred
@@ -59,9 +59,10 @@ def zoo(names: tuple[str, ...], show: bool) -> int:
     if not chosen:
         raise click.UsageError(f"no animal is called {', '.join(names)}; `glassgate zoo` lists them all")
     vectors = [vector for file in model.load_packaged() for vector in file.vectors]
-    console = Console()
+    console = terminal.console()
     catches = list(_hunted(chosen, vectors, console))
-    console.print(_table(catches))
+    for catch in catches:
+        terminal.entry(console, _head(catch), _story(catch.animal))
     for animal in chosen if show else ():
         _print_change(console, animal)
     away = [catch for catch in catches if not catch.is_caught]
@@ -70,20 +71,22 @@ def zoo(names: tuple[str, ...], show: bool) -> int:
 
 
 def _hunted(animals: Sequence[Animal], vectors: Sequence[model.Vector], console: Console) -> Iterator[Catch]:
-    for animal in track(animals, "zoo", console=console, transient=True):
+    for animal in track(animals, "zoo", console=console, transient=True, disable=not console.is_terminal):
         yield hunt(animal, vectors)
 
 
-def _table(catches: Sequence[Catch]) -> Table:
-    table = Table(title="The zoo: real bugs, and the vectors that catch them", title_justify="left")
-    table.add_column("animal")
-    table.add_column("what it does, and where it comes from")
-    table.add_column("caught by")
-    for catch in catches:
-        caught = f"{catch.vectors[0]}" if catch.is_caught else f"[red]got away[/red] {catch.problem}"
-        more = f"\nand {len(catch.vectors) - 1} more" if len(catch.vectors) > 1 else ""
-        table.add_row(catch.animal.name, f"{catch.animal.what}\n[dim]{catch.animal.origin}[/dim]", caught + more)
-    return table
+def _head(catch: Catch) -> Text:
+    """The animal, and who catches it."""
+    name = (catch.animal.name, "bold")
+    if not catch.is_caught:
+        return Text.assemble(name, (f"  got away {catch.problem}", "red"))
+    more = f" and {len(catch.vectors) - 1} more" if len(catch.vectors) > 1 else ""
+    return Text.assemble(name, (f"  caught by {catch.vectors[0]}{more}", "green"))
+
+
+def _story(animal: Animal) -> Text:
+    """What it does, and where it comes from."""
+    return Text.assemble(animal.what, (f" ({animal.origin})", "dim"))
 
 
 def _print_change(console: Console, animal: Animal) -> None:
