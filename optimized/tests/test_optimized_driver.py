@@ -1,4 +1,4 @@
-"""The driver, with a packet socket in memory and a server on loopback; and bad input on its command line."""
+"""The driver, with a packet socket in memory and a server on loopback."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from ipaddress import IPv4Interface
@@ -243,6 +241,7 @@ def test_a_lost_connection_is_made_anew(make, stream):
     stream.turn_until(lambda: stream.gateway.tunnel.flow is Flow.CLOSED)
     stream.inbox = b""
     stream.establish()
+    assert stream.gateway.tunnel.flow is Flow.OPEN
 
 
 def test_a_fatal_record_resets_the_connection(make, stream):
@@ -278,6 +277,7 @@ def test_a_server_that_refuses_is_tried_again(make, monkeypatch):
     made.server.close()
     made.driver.begin()
     made.turn_until(lambda: made.gateway.tunnel.remote >= 2)
+    assert not made.driver.is_over
     made.driver.end()
 
 
@@ -517,35 +517,7 @@ def test_a_wake_up_with_one_packet_calls_the_kernel_twice(make, stream, monkeypa
     monkeypatch.undo()
 
 
-# the command line
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "glassgate.optimized", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["{missing}", "--internal", "lo"], "no-such-file.ovpn"),
-        (["{bad}", "--internal", "lo"], "bad.ovpn:2: "),
-        (["{bad}", "--internal", "nosuch0"], "--internal nosuch0"),
-        (["{bad}", "--internal", "lo", "--internal-mac", "zz"], "bad.ovpn"),
-        (["{bad}", "--internal", "lo", "--external", "eth9"], "--external eth9"),
-        (["{bad}"], "--internal"),
-        (["{bad}", "--internal", "lo", "--nothing"], "No such option '--nothing'"),
-        (["{bad}", "--internal", "lo", "-q", "-v"], "--verbose and --quiet: only one of them"),
-    ],
-)
-def test_bad_input_gets_one_line_and_status_2(tmp_path, arguments, said):
-    bad = tmp_path / "bad.ovpn"
-    bad.write_text("client\nproto sctp\n")
-    names = {"{missing}": str(tmp_path / "no-such-file.ovpn"), "{bad}": str(bad)}
-    done = run(*(names.get(argument, argument) for argument in arguments))
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+# a stack of its own outside
 
 
 def test_with_its_own_stack_outside_both_interfaces_are_served(make):

@@ -166,7 +166,8 @@ def test_credentials_are_two_lines(profile_text: Any, tmp_path: Path) -> None:
     (tmp_path / "who").write_text("alice\n")
     arguments = [str(tmp_path / "a.ovpn"), "--internal", "lo", "--credentials", str(tmp_path / "who")]
     result = CliRunner().invoke(main, arguments)
-    assert (result.exit_code, result.output) == (2, f"glassgate: {tmp_path}/who: needs two lines: user name and password\n")
+    said = f"glassgate: {tmp_path}/who: needs two lines: user name and password\n"
+    assert (result.exit_code, result.output) == (2, said)
 
 
 @pytest.mark.parametrize(
@@ -692,3 +693,19 @@ def test_how_the_flow_stands_is_told_whatever_it_is(make_driver: Any, caplog: py
     driver.tell()
     told = [record.getMessage() for record in caplog.records]
     assert told == ["flow: none", "flow: by the gateway's own stack over test"]
+
+
+def test_what_no_interface_takes_is_told_among_the_counters(make_driver: Any, caplog: pytest.LogCaptureFixture) -> None:
+    driver, interface = make_driver("remote 127.0.0.1 1 tcp")
+    interface.end.close()
+    driver._obey([Transmit(Port.INTERNAL, b"frame", rules.S7_REPLY)])
+    driver.tell()
+    assert caplog.messages[-1] == "       1 interface full or frame too long"
+
+
+def test_a_note_without_further_rules_names_no_path(make_driver: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "glassgate.reference")
+    driver, _ = make_driver("remote 127.0.0.1 1 tcp")
+    driver._obey(driver._gateway.receive(Port.INTERNAL, ARP_REQUEST[:20], 1.0))
+    assert "dropped by s7-truncated" in caplog.text
+    assert "path" not in caplog.text

@@ -59,6 +59,9 @@ LONGEST_WAIT = 60.0
 FAREWELL = 1.5
 """How long an exit notification is waited for, in seconds."""
 
+NOT_TAKEN = "interface full or frame too long"
+"""A counter of what no rule decides."""
+
 TUNNEL_LIFE = frozenset(("S1", "S2", "S4", "S24", "S26"))
 """Changes of state that a log shows by default are those of these requirements; the rest comes with every packet."""
 TROUBLE = frozenset((
@@ -300,7 +303,7 @@ class Driver:
             state = "connected" if flow.connected else "connecting"
             log.warning("flow: %s to %s:%d, %s", flow.remote.proto, flow.remote.host, flow.remote.port, state)
         for slug, count in sorted(self.counters.items()):
-            log.warning("%8d %s: %s", count, slug, rules.find(slug.partition(" ")[0]).sentence)
+            log.warning("%8d %s", count, slug if slug == NOT_TAKEN else f"{slug}: {rules.find(slug).sentence}")
 
     def _write_status(self, path: Path) -> None:
         """The file is replaced at once, so that who reads it finds a whole one."""
@@ -464,7 +467,7 @@ class Driver:
                         self._flow.add(data)
                 case Transmit(port, data):
                     if not self._ports[port].send(data):
-                        self.counters["interface full or frame too long"] += 1
+                        self.counters[NOT_TAKEN] += 1
                 case OpenFlow():
                     self._open_flow()
                 case CloseFlow():
@@ -492,7 +495,7 @@ def _level(note: Note) -> int:
 
 
 def _told(note: Note) -> str:
-    return " ".join(f"{name}={value}" for name, value in note.detail.items())
+    return " ".join(f"{name}={value}" for name, value in note.detail.items() if value != "")
 
 
 SIGNALS: dict[signal.Signals, Callable[[Driver], None]] = {

@@ -27,7 +27,7 @@ from glassgate.reference.openvpn.directives import Directive, Read, open_file, r
 from glassgate.reference.openvpn.directives import ProfileError as ProfileError
 from glassgate.reference.openvpn.inlining import asks_for_credentials as asks_for_credentials
 from glassgate.reference.openvpn.inlining import inlined as inlined
-from glassgate.reference.openvpn.key_exchange import Credentials
+from glassgate.reference.openvpn.key_exchange import Credentials as Credentials
 from glassgate.reference.openvpn.key_files import (
     certificates,
     client_key,
