@@ -52,9 +52,9 @@ def test_lesson_does_what_it_says(lesson: Path, tmp_path: Path) -> None:
         info, body = block["info"].strip(), block["body"]
         if info == "console":
             for command in commands(body, line):
-                run(command, lesson, tmp_path)
+                assert_shown(command, lesson, tmp_path)
         elif info == "python" and ">>>" in body:
-            run_session(body, names, lesson, line)
+            assert_session(body, names, lesson, line)
         elif info.startswith("{code-block}"):
             save(body, tmp_path)
         elif info.startswith("{literalinclude}"):
@@ -97,8 +97,8 @@ def commands(body: str, line: int) -> Iterator[Command]:
         yield Command(start, text, output)
 
 
-def run(command: Command, lesson: Path, folder: Path) -> None:
-    """Run a command as the reader would, and compare."""
+def assert_shown(command: Command, lesson: Path, folder: Path) -> None:
+    """Run a command as the reader would; it must show what the lesson says."""
     scripts = str(Path(sys.executable).parent)
     environment = {**os.environ, "COLUMNS": "80", "PATH": f"{scripts}:{os.environ['PATH']}", "PYTHONPATH": ""}
     done = subprocess.run(
@@ -140,7 +140,7 @@ def mismatch(expected: list[str], actual: list[str]) -> str | None:
     return None
 
 
-def run_session(body: str, names: dict[str, object], lesson: Path, line: int) -> None:
+def assert_session(body: str, names: dict[str, object], lesson: Path, line: int) -> None:
     """Run a Python session as a doctest, in the names that earlier sessions of the lesson left."""
     test = doctest.DocTestParser().get_doctest(body, names, lesson.name, str(lesson), line)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

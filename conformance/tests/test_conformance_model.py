@@ -120,8 +120,8 @@ def test_the_values_are_where_they_belong() -> None:
 
 
 def test_the_schema_is_a_schema_and_accepts_the_file() -> None:
-    jsonschema.Draft202012Validator.check_schema(model.schema())
-    VALIDATOR.validate(FILE)
+    jsonschema.Draft202012Validator.check_schema(model.schema())  # raises
+    assert list(VALIDATOR.iter_errors(FILE)) == []
 
 
 BY_THE_SCHEMA: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -288,5 +288,4 @@ def test_merge_patches_are_those_of_the_standard(target: Any, patch: Any, result
 
 def test_every_packaged_file_obeys_the_published_schema() -> None:
     for source in model.packaged():
-        VALIDATOR.validate(json.loads(source.read_text(encoding="utf-8")))
-    model.load_packaged()
+        assert list(VALIDATOR.iter_errors(json.loads(source.read_text(encoding="utf-8")))) == [], source.name

@@ -94,7 +94,7 @@ class Story:
         )
 
 
-def works(story: Story) -> None:
+def assert_works(story: Story) -> None:
     assert story.established() == [0]
     story.ping_out()
     story.ping_in()
@@ -114,7 +114,7 @@ KINDS = list(itertools.product(CONTROLS, Cipher, [True, False], ["1.2", "1.3"]))
 )
 def test_a_ping_crosses_both_ways(control: Control, cipher: Cipher, exports_keys: bool, tls: Tls) -> None:
     story = Story(control=control, ciphers=(cipher,), exports_keys=exports_keys, tls=tls)
-    works(story)
+    assert_works(story)
     (installed,) = story.of(Installed)
     assert isinstance(installed, Installed)
     assert installed.session.cipher is cipher
@@ -124,7 +124,7 @@ def test_a_ping_crosses_both_ways(control: Control, cipher: Cipher, exports_keys
 @pytest.mark.parametrize("gateway", ["reference", "optimized"])
 @pytest.mark.parametrize("control", Control)
 def test_over_udp_too(gateway: str, control: Control) -> None:
-    works(Story(gateway, control, "udp"))
+    assert_works(Story(gateway, control, "udp"))
 
 
 @pytest.mark.parametrize("gateway", discovery.names())
@@ -132,18 +132,18 @@ def test_over_udp_too(gateway: str, control: Control) -> None:
 def test_with_each_gateway_and_each_transport(gateway: str, kind: str) -> None:
     if f"external.{kind}" not in discovery.find(gateway).capabilities:
         kind = "os"
-    works(Story(gateway, kind=kind))
+    assert_works(Story(gateway, kind=kind))
 
 
 @pytest.mark.parametrize("auth", ["sha1", "sha256", "sha512"])
 @pytest.mark.parametrize("direction", [0, 1, None])
 def test_with_each_digest_and_direction_of_tls_auth(auth: str, direction: int | None) -> None:
-    works(Story(control=Control.TLS_AUTH, auth=auth, key_direction=direction))
+    assert_works(Story(control=Control.TLS_AUTH, auth=auth, key_direction=direction))
 
 
 def test_with_data_packets_of_the_first_version() -> None:
     story = Story(peer_id=None)
-    works(story)
+    assert_works(story)
     (installed,) = story.of(Installed)
     assert isinstance(installed, Installed)
     assert installed.session.peer_id is None
@@ -151,7 +151,7 @@ def test_with_data_packets_of_the_first_version() -> None:
 
 def test_with_a_user_and_a_push_of_several_parts() -> None:
     routes = tuple(f"route 10.{index}.0.0 255.255.0.0" for index in range(80))
-    works(Story(user=("somebody", "open sesame"), push=routes))
+    assert_works(Story(user=("somebody", "open sesame"), push=routes))
 
 
 # ── new keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -519,7 +519,9 @@ def test_any_segments_are_taken_without_a_fault(segments):
 
 @given(st.binary(max_size=40))
 def test_any_options_are_read_without_a_fault(options):
-    read_options(memoryview(options), 0, len(options))
+    size, shift = read_options(memoryview(options), 0, len(options))
+    assert (size or 0) <= 0xFFFF
+    assert (shift or 0) <= 14
 
 
 def test_options_of_a_syn():

@@ -717,8 +717,8 @@ def test_no_frames_raise(story: list[tuple[str, bytes]]) -> None:
                 frame = icmp(3, 4, octets)
             case _:
                 frame = packet(6, octets)
-        outside.receive(frame)
-        outside.wait(0.1)
+        sent = outside.receive(frame) + outside.wait(0.1)
+        assert all(step.src == OWN_MAC for step in sent)
 
 
 def test_addresses_come_from_the_configuration() -> None:

@@ -79,7 +79,7 @@ def test_whoever_s_packet_is_quoted_is_found(
 
 @given(st.binary(max_size=80))
 def test_no_octets_raise(octets: bytes) -> None:
-    quoted(octets)
+    assert quoted(octets) is None or len(octets) >= 28
 
 
 @pytest.mark.parametrize(("type_", "code", "too_big"), [(3, 4, True), (3, 3, False), (4, 4, False), (11, 0, False)])

@@ -172,10 +172,12 @@ def test_options_are_read_and_illegal_ones_end_the_reading(options: str, read: t
 
 @given(st.binary(max_size=40))
 def test_no_options_raise_or_hang(options: bytes) -> None:
-    parse_options(options)
+    maximum_segment_size, window_scale = parse_options(options)
+    assert (maximum_segment_size or 0) <= 0xFFFF
+    assert (window_scale or 0) <= 14
 
 
 @given(st.binary(max_size=100))
 def test_no_octets_raise_anything_but_malformed(octets: bytes) -> None:
     with suppress(Malformed):
-        parse(octets, SOURCE, DESTINATION)
+        assert octets.endswith(parse(octets, SOURCE, DESTINATION).text)
