@@ -56,11 +56,15 @@ class Sent:
         fields |= {name: getattr(self, name) for name in ("ttl", "tos", "fragment")}
         packet = make.tcp(self.source, HOST, self.ports, self.flags, data, self.options, **fields)
         if self.urgent:
-            segment = packet[20:36] + bytes(2) + self.urgent.to_bytes(2, "big") + packet[40:]
-            packet = packet[:20] + make.transport(6, self.source, HOST, segment, 16)
+            packet = urging(make, packet, self.source, self.urgent)
         if self.is_damaged:
             packet = packet[:-1] + bytes((packet[-1] ^ 1,))
         return make.ethernet(packet, make.MAC, self.hardware)
+
+
+def urging(make: Any, packet: bytes, source: str, urgent: int) -> bytes:
+    segment = packet[20:36] + bytes(2) + urgent.to_bytes(2, "big") + packet[40:]
+    return packet[:20] + make.transport(6, source, HOST, segment, 16)
 
 
 def row(count: int, first: Sent) -> list[Sent]:
@@ -121,7 +125,7 @@ def cut(make: Any, header: bytes, frame: bytes) -> list[bytes]:
             acknowledgment=acknowledgment, window=window, ttl=ttl, tos=tos, fragment=fragment,
             identification=(identification + number) % (1 << 16),
         )  # fmt: skip
-        assert urgent == 0
+        one = urging(make, one, ".".join(map(str, source)), urgent)
         pieces.append(make.ethernet(one, frame[6:12], frame[:6]))
     return pieces
 
@@ -225,6 +229,20 @@ def test_fragments_are_never_one(make):
     for fragment in (0x2000, 0x0001, 0x2001, 0x8000):
         buffer, bounds = laid_out([one.frame(make) for one in row(5, Sent(fragment=fragment))])
         assert runs(buffer, bounds) == []
+
+
+def test_neither_options_of_ip_nor_too_short_a_header_are_understood(make):
+    plain = [one.frame(make) for one in row(5, Sent())]
+    for at, octet in ((14, 0x46), (46, 0x40)):
+        buffer, bounds = laid_out([frame[:at] + bytes((octet,)) + frame[at + 1 :] for frame in plain])
+        assert runs(buffer, bounds) == []
+    with_option = []
+    for one in row(5, Sent()):
+        data = one.frame(make)[34:]
+        packet = make.ipv4(FAR, HOST, data, protocol=6, options=b"\x01" * 4, identification=one.identification)
+        with_option.append(make.ethernet(packet, make.MAC, one.hardware))
+    buffer, bounds = laid_out(with_option)
+    assert runs(buffer, bounds) == []
 
 
 def test_a_packet_is_no_larger_than_ip_can_say(make):
