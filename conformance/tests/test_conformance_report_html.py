@@ -128,6 +128,16 @@ def test_a_failure_is_shown_with_the_octets_that_differ() -> None:
     assert "Not good (2)" in read().text
 
 
+@pytest.mark.parametrize(("times", "folded"), [(1, False), (20, True)])
+def test_a_long_list_of_failures_is_folded(times: int, folded: bool) -> None:
+    one, *_ = runs()
+    bad = [result for result in one.results if not result.status.is_good]
+    file = io.StringIO()
+    write_html([replace(one, results=tuple(bad * times * 2))], file)
+    assert ('<details class="bad-list">' in file.getvalue()) is folded
+    assert ('<details class="bad-list" open>' in file.getvalue()) is not folded
+
+
 def test_a_vector_that_nobody_supports_stays_on_the_page() -> None:
     assert "three" in read().text
     everywhere = [

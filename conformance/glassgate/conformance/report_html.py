@@ -28,6 +28,8 @@ MARKS = {
     Status.UNEXPECTED_PASS: "✓",
 }
 OCTETS_A_ROW = 16
+MOST_IN_SIGHT = 20
+"""A list of more failures than this is folded, for the matrix tells as much in less room."""
 
 
 def write_html(runs: Sequence[Run], file: TextIO) -> None:
@@ -90,11 +92,12 @@ def _not_good(runs: Sequence[Run]) -> Iterator[str]:
     """What needs somebody's attention, before everything else."""
     bad = [(number, run, r) for number, run in enumerate(runs) for r in run.results if not r.status.is_good]
     if bad:
-        yield f'<section class="bad-list"><h2>Not good ({len(bad)})</h2><ul>'
+        is_open = " open" if len(bad) <= MOST_IN_SIGHT else ""
+        yield f'<details class="bad-list"{is_open}><summary>Not good ({len(bad)})</summary><ul>'
         for number, run, result in bad:
             link = f'<a class="id" href="#{_anchor(number, result)}">{escape(result.vector.id)}</a>'
             yield f"<li>{link} {escape(run.subject)}, {result.status}: {escape(result.message)}</li>"
-        yield "</ul></section>"
+        yield "</ul></details>"
 
 
 def _matrix(category: str, vectors: Sequence[Vector], runs: Sequence[Run]) -> Iterator[str]:
