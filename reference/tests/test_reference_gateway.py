@@ -333,7 +333,7 @@ def test_a_further_prefix_is_a_neighbour_both_ways() -> None:
     bench = Bench(internal={"sources": ["10.39.0.0/16"]})
     other = IPv4Address("10.39.7.7")
     assert "s16-configured" in path(bench.inside(datagram(source=other)))
-    assert states(bench.tunnel(datagram(FAR, other))) == ["s31-ask"]
+    assert states(bench.tunnel(datagram(FAR, other))) == ["s26-open", "s31-ask"]
 
 
 def test_what_has_its_own_route_or_a_bad_option_is_not_forwarded() -> None:
@@ -417,7 +417,7 @@ def test_each_source_that_waits_in_vain_is_told_once_about_its_first_packet() ->
 def test_a_packet_that_waits_has_its_fate_when_it_leaves() -> None:
     bench = Bench(knows_host=False, internal={"mtu": 600})
     effects = bench.tunnel(datagram(FAR, HOST, size=1200))  # in three fragments
-    asked, *_, waits = [effect for effect in effects if isinstance(effect, Note)]
+    _, asked, *_, waits = [effect for effect in effects if isinstance(effect, Note)]
     assert [note.rule.slug for note in (asked, waits)] == ["s31-ask", "s31-wait"]
     assert "path" not in asked.detail
     assert str(waits.detail["path"]).startswith("s3-record s26-open s29-to-host s17-decrement")

@@ -59,10 +59,10 @@ def sealer(key_id: int = 1, next_packet_id: int = 1) -> SendingKey:
 
 
 def said(steps: Iterable[Step]) -> list[str]:
-    """Notes and flow effects by rule, inner packets by content."""
+    """Notes and flow effects by rule, inner packets by content: they tell, too, that a record was opened."""
     words = []
     for step in steps:
-        if isinstance(step, Note):
+        if isinstance(step, Note) and step.rule is not rules.S26_OPEN:
             words.append(str(step.rule))
         elif isinstance(step, InnerPacket):
             words.append(f"inner {step.octets.decode()}")
@@ -376,6 +376,23 @@ def test_the_path_of_a_record_says_how_it_was_opened() -> None:
         ["s3-record", "s26-gap"],
         ["s3-record", "s26-open", "s27-two-keys"],
     ]
+
+
+def test_each_record_that_is_opened_changes_the_replay_window() -> None:
+    tunnel = established()
+    notes = [
+        step
+        for packet_id in (1, 3, 2, 66)
+        for step in tunnel.receive(framing.build(sealer(1, packet_id).seal(b"x")), 1.0)
+        if isinstance(step, Note)
+    ]
+    assert [note.detail for note in notes] == [
+        {"key_id": 1, "data_packet_id": 1, "highest": 1, "seen_in_window": 1},
+        {"key_id": 1, "data_packet_id": 3, "highest": 3, "seen_in_window": 2},
+        {"key_id": 1, "data_packet_id": 2, "highest": 3, "seen_in_window": 3},
+        {"key_id": 1, "data_packet_id": 66, "highest": 66, "seen_in_window": 2},  # 64 of them: 3 to 66
+    ]
+    assert [note.rule.slug for note in notes] == ["s26-open", "s26-gap", "s26-open", "s26-gap"]
 
 
 def test_pings_and_exits_are_sealed_when_there_is_a_key() -> None:

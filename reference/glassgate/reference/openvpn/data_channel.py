@@ -103,6 +103,10 @@ class Opened:
     data_packet_id: int
     plaintext: bytes
     is_gap: bool
+    highest: int
+    """The highest packet id seen so far."""
+    seen_in_window: int
+    """How many of the 64 packet ids up to the highest were seen."""
 
 
 class ReceivingKey:
@@ -145,7 +149,7 @@ class ReceivingKey:
         # ACT
         is_gap = data_packet_id > self._window.highest + 1
         self._window.add(data_packet_id)
-        return Opened(data_packet_id, plaintext, is_gap)
+        return Opened(data_packet_id, plaintext, is_gap, self._window.highest, len(self._window))
 
 
 class ReplayWindow:
@@ -154,6 +158,9 @@ class ReplayWindow:
     def __init__(self) -> None:
         self.highest = 0
         self._seen = 0
+
+    def __len__(self) -> int:
+        return self._seen.bit_count()
 
     def accepts(self, packet_id: int) -> bool:
         """Whether ``packet_id`` is new: above the highest, or in the window and unseen. 0 never is."""

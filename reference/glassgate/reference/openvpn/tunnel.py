@@ -347,7 +347,15 @@ class OpenVpnTunnel:
             yield dropped(rules.S26_UNKNOWN_KEY, key_id=key_id)
             return
         opened = key.receiving.open(record)
-        yield rules.S26_GAP if opened.is_gap else rules.S26_OPEN
+        rule = rules.S26_GAP if opened.is_gap else rules.S26_OPEN
+        yield rule
+        yield changed(
+            rule,
+            key_id=key_id,
+            data_packet_id=opened.data_packet_id,
+            highest=opened.highest,
+            seen_in_window=opened.seen_in_window,
+        )
         if key is not self._state.in_use:
             yield rules.S27_TWO_KEYS
         if self._client is not None:
