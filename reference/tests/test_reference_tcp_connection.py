@@ -1068,6 +1068,18 @@ def test_a_tick_before_its_time_does_nothing() -> None:
     assert end.flush(NOW + 0.99) == []
 
 
+def test_a_time_out_counts_once_until_what_it_asks_for_has_left() -> None:
+    end = established()
+    end.write(b"hello")
+    end.flush(NOW)
+
+    end.tick(NOW + 1)
+    end.tick(NOW + 1)
+
+    assert [segment.text for segment in segments(end.flush(NOW + 1))] == [b"hello"]
+    assert end.sending.timeout.seconds == 2  # RFC 6298 5.5: doubled for each expiry
+
+
 def test_three_duplicate_acknowledgments_have_the_missing_segment_sent_again_at_once() -> None:
     end = established()
     end.write(bytes(1460 * 3))
@@ -1312,6 +1324,20 @@ def test_a_fast_retransmission_repeats_what_was_sent_and_nothing_beyond_the_wind
     sent = [segment for _ in range(3) for segment in take(end, replace(SEGMENT, window=400))[0]]
 
     assert [(segment.sequence_number, len(segment.text)) for segment in sent] == [(OURS, 400)]
+
+
+def test_a_fast_retransmission_waits_for_a_window_that_has_closed_since() -> None:
+    end = established()
+    end.write(bytes(1460 * 3))
+    end.flush(NOW)
+    for _ in range(3):
+        end.receive(SEGMENT, NOW)
+
+    end.receive(replace(SEGMENT, window=0), NOW)
+
+    assert segments(end.flush(NOW)) == []
+    _, [probe] = pass_until_due(end)
+    assert (probe.sequence_number, len(probe.text)) == (OURS, 1)
 
 
 # ── ICMP errors ──────────────────────────────────────────────────────────────────────────────────────────────────────
