@@ -69,7 +69,7 @@ S1_OWN_SOURCE = _rule(MUST, "s1-own-source", 'seed "Internal network", "External
     "What the gateway originates carries as source one of its own addresses and no other.")
 S1_NO_BROADCAST_IN_31 = _rule(MUST, "s1-no-broadcast-in-31", "RFC 3021 2.1",
     "A prefix of 31 or 32 bits has neither a network nor a broadcast address: both ends are hosts.")
-S1_PREFIXES_APART = _rule(CHOICE, "s1-prefixes-apart", 'seed "Internal network", "External network"',
+S1_PREFIXES_APART = _rule(CHOICE, "s1-prefixes-apart", 'seed "Internal network"; RFC 1812 4.2.2.11',
     "Internal, external and tunnel prefixes that overlap are refused as a configuration.")
 
 # ── S2 Tunnel setup ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,7 +145,7 @@ S5_VLAN = _rule(CHOICE, "s5-vlan", "IEEE 802.1Q 9.6",
     "A frame with an 802.1Q tag is dropped: the internal network is untagged.")
 S5_UNKNOWN_TYPE = _rule(MUST, "s5-unknown-type", "RFC 894",
     "A type other than ARP and IPv4 is dropped.")
-S5_PADDING = _rule(MUST, "s5-padding", "RFC 894; RFC 1122 2.3.3",
+S5_PADDING = _rule(MUST, "s5-padding", "RFC 894",
     "Octets after the payload are padding and are ignored.")
 
 # ── S6 IP in a broadcast or multicast frame ───────────────────────────────────────────────────────────────────────────
@@ -203,11 +203,11 @@ S9_HEADER_LENGTH = _rule(MUST, "s9-header-length", "RFC 1812 5.2.2",
     "A header length under 5 words is dropped.")
 S9_TOTAL_LENGTH_SHORT = _rule(MUST, "s9-total-length-short", "RFC 1812 5.2.2",
     "A total length that does not cover the header is dropped.")
-S9_TOTAL_LENGTH_LONG = _rule(MUST, "s9-total-length-long", "RFC 1812 5.2.2",
+S9_TOTAL_LENGTH_LONG = _rule(SHOULD, "s9-total-length-long", "RFC 1812 5.2.2",
     "A total length over what arrived is dropped.")
 S9_CHECKSUM = _rule(MUST, "s9-checksum", "RFC 1812 5.2.2; RFC 1122 3.2.1.2",
     "A bad header checksum is dropped silently.")
-S9_PADDING = _rule(MUST, "s9-padding", "RFC 1122 3.2.1",
+S9_PADDING = _rule(MUST, "s9-padding", "RFC 791 3.1; RFC 894",
     "Octets after the total length are padding and are cut off.")
 
 # ── S10 For me ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -219,7 +219,7 @@ S10_OTHER_OWN_ADDRESS = _rule(CHOICE, "s10-other-own-address", 'seed "Receiving 
 
 # ── S11 Time to live in local delivery ────────────────────────────────────────────────────────────────────────────────
 
-S11_TTL_IGNORED = _rule(MUST, "s11-ttl-ignored", "RFC 1812 5.3.1; RFC 1122 3.2.1.7",
+S11_TTL_IGNORED = _rule(MUST, "s11-ttl-ignored", "RFC 1812 4.2.2.9; RFC 1122 3.2.1.7",
     "Local delivery does not look at the time to live: 0 and 1 are delivered.")
 
 # ── S12 Reassembly ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -248,7 +248,7 @@ S12_TOO_LONG = _rule(MUST, "s12-too-long", "RFC 791 3.1",
     "A fragment that would end beyond octet 65535 of the datagram is dropped, in transit too.")
 S12_NOT_MULTIPLE_OF_8 = _rule(MUST, "s12-not-multiple-of-8", "RFC 791 3.1",
     "A fragment that is not the last and has a length that is no multiple of 8 is dropped.")
-S12_EMPTY = _rule(MUST, "s12-empty", "RFC 791 3.1",
+S12_EMPTY = _rule(MUST, "s12-empty", "RFC 791 3.2",
     "A fragment without data is dropped.")
 S12_CONTEXT_LIMIT = _rule(CHOICE, "s12-context-limit", "RFC 1122 3.3.2",
     "When too many datagrams are in reassembly, the oldest gives way.")
@@ -278,7 +278,7 @@ S14_LOOPBACK = _rule(MUST, "s14-loopback", "RFC 1812 5.3.7, 4.2.2.11",
     "A destination in 127.0.0.0/8 is not forwarded.")
 S14_LINK_LOCAL = _rule(MUST, "s14-link-local", "RFC 3927 7",
     "A destination in 169.254.0.0/16 is not forwarded.")
-S14_RESERVED = _rule(CHOICE, "s14-reserved", "RFC 1812 5.3.7, 4.2.2.11",
+S14_RESERVED = _rule(SHOULD, "s14-reserved", "RFC 1812 5.3.7, 4.2.2.11",
     "A destination in 240.0.0.0/4 is not forwarded.")
 
 # ── S15 Neither ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -294,9 +294,9 @@ S16_CONFIGURED = _rule(CHOICE, "s16-configured", "RFC 1812 5.3.8; RFC 2827",
     "A source in one of the configured further prefixes is accepted from inside.")
 S16_MARTIAN = _rule(MUST, "s16-martian", "RFC 1812 5.3.7, 4.2.2.11; RFC 3927 7",
     "A source in 0/8, 127/8, 169.254/16, multicast, 240/4 or the limited broadcast is dropped, from either side.")
-S16_OWN = _rule(MUST, "s16-own", "RFC 1812 5.3.7, 5.3.8",
+S16_OWN = _rule(SHOULD, "s16-own", "RFC 1812 5.3.8",
     "A packet that arrives from one of our own addresses is dropped, from either side.")
-S16_NETWORK = _rule(MUST, "s16-network", "RFC 1812 5.3.7, 4.2.3.1",
+S16_NETWORK = _rule(MUST, "s16-network", "RFC 1812 5.3.7, 4.2.2.11",
     "A source that is the internal network's network or broadcast address is dropped.")
 
 # ── S17 Time to live ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -308,9 +308,9 @@ S17_DECREMENT = _rule(MUST, "s17-decrement", "RFC 1812 5.3.1; RFC 1624 3",
 
 # ── S18 What survives ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-S18_UNCHANGED = _rule(MUST, "s18-unchanged", "RFC 1812 5.3.13; RFC 6864 4.3; RFC 3168 5",
+S18_UNCHANGED = _rule(MUST, "s18-unchanged", "RFC 1812 4.2.2.3, 5.3.13; RFC 6864 4.3; RFC 3168 5",
     "All else of a forwarded packet survives: type of service, identification, flags, protocol, addresses, payload.")
-S18_OPTIONS_KEPT = _rule(MUST, "s18-options-kept", "RFC 1812 5.3.13",
+S18_OPTIONS_KEPT = _rule(CHOICE, "s18-options-kept", "RFC 1812 5.3.13.1, 5.3.13.5, 5.3.13.6",
     "Options of a forwarded packet survive as they are, record route and timestamp among them.")
 S18_SOURCE_ROUTE = _rule(CHOICE, "s18-source-route", "RFC 7126 4.3, 4.4",
     "A packet with a loose or strict source route, used up or not, is dropped silently.")
@@ -340,7 +340,7 @@ S20_QUOTE = _rule(SHOULD, "s20-quote", "RFC 1812 4.3.2.3",
     "An ICMP error quotes the received header unchanged and as much data as fits in 576 octets.")
 S20_HEADER = _rule(SHOULD, "s20-header", "RFC 1812 4.3.2.5, 4.2.2.9",
     "An ICMP error has precedence 6 and a time to live of 64.")
-S20_RATE = _rule(MUST, "s20-rate", "RFC 1812 4.3.2.8",
+S20_RATE = _rule(SHOULD, "s20-rate", "RFC 1812 4.3.2.8",
     "ICMP errors are limited by a token bucket.")
 
 # ── S21 Too big, may be fragmented ────────────────────────────────────────────────────────────────────────────────────
@@ -449,17 +449,17 @@ S30_ELSEWHERE = _rule(MUST, "s30-elsewhere", 'seed "Receiving a packet via OpenV
 
 S31_KNOWN = _rule(MUST, "s31-known", 'seed "Receiving a packet via OpenVPN"; RFC 826 Packet Generation',
     "A packet for a known neighbour leaves at once.")
-S31_ASK = _rule(MUST, "s31-ask", "RFC 826 Packet Generation; RFC 1122 2.3.2.2",
+S31_ASK = _rule(MUST, "s31-ask", "RFC 826 Packet Generation; RFC 1812 3.3.2",
     "A packet for an unknown neighbour waits, and one request is broadcast.")
-S31_WAIT = _rule(SHOULD, "s31-wait", "RFC 1122 2.3.2.1, 2.3.2.2",
+S31_WAIT = _rule(SHOULD, "s31-wait", "RFC 1812 3.3.2; RFC 1122 2.3.2.1, 2.3.2.2",
     "Further packets for that neighbour wait behind the first without another request.")
-S31_RELEASE = _rule(MUST, "s31-release", "RFC 1122 2.3.2.2",
+S31_RELEASE = _rule(SHOULD, "s31-release", "RFC 1122 2.3.2.2",
     "On the reply the packets that waited leave in order.")
 S31_QUEUE_FULL = _rule(CHOICE, "s31-queue-full", "RFC 1122 2.3.2.2",
     "When too many wait for one neighbour, the oldest is dropped.")
 S31_RETRY = _rule(CHOICE, "s31-retry", "RFC 1122 2.3.2.1",
     "An unanswered request is repeated after 1 s, three in all.")
-S31_GIVE_UP = _rule(MUST, "s31-give-up", "RFC 1812 5.2.7.1",
+S31_GIVE_UP = _rule(MUST, "s31-give-up", "RFC 1812 5.2.7.1, 3.3.2",
     "One second after the third request the neighbour is given up: one ICMP 3/1 to each source that waits.")
 S31_NEGATIVE = _rule(CHOICE, "s31-negative", "RFC 1122 2.3.2.1",
     "For one second after giving up, packets for that neighbour are answered with 3/1 without a request.")
@@ -479,7 +479,7 @@ S32_INTERNAL_MTU = _rule(MUST, "s32-internal-mtu", "RFC 1812 4.2.2.7, 4.2.3.3",
 
 L1_ECHO = _rule(MUST, "l1-echo", "RFC 1122 3.2.2.6; RFC 1812 4.3.3.6",
     "An echo request is answered: same identifier, sequence number and payload, from the address that was asked.")
-L1_CHECKSUM = _rule(MUST, "l1-checksum", "RFC 792; RFC 1122 3.2.2",
+L1_CHECKSUM = _rule(MUST, "l1-checksum", "RFC 792",
     "An ICMP message with a bad checksum is dropped silently.")
 L1_TRUNCATED = _rule(MUST, "l1-truncated", "RFC 792",
     "An ICMP message under 8 octets is dropped silently.")
@@ -492,7 +492,7 @@ L2_ECHO = _rule(MUST, "l2-echo", 'RFC 862; seed "Receiving a packet on the inter
     "A datagram to the echo service returns its data to the sender.")
 L2_TRUNCATED = _rule(MUST, "l2-truncated", "RFC 768",
     "A UDP datagram under 8 octets is dropped.")
-L2_LENGTH = _rule(MUST, "l2-length", "RFC 768; RFC 1122 4.1.3",
+L2_LENGTH = _rule(MUST, "l2-length", "RFC 768",
     "A UDP length under 8, or over what IP delivered, is dropped.")
 L2_EXCESS = _rule(CHOICE, "l2-excess", "RFC 768",
     "A UDP length under what IP delivered is accepted, and the rest ignored.")

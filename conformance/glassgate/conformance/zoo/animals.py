@@ -764,7 +764,7 @@ TUNNEL = (
     Animal(
         "padding-goes-along",
         "Ethernet padding is taken for payload and goes into the tunnel.",
-        "RFC 1122 3.2.1 and 2.3.3: why the total length counts",
+        "RFC 894: why the total length counts",
         ("s9-padding", "s5-padding"),
         {"ipv4": [("payload=octets[header_length:total_length],", "payload=octets[header_length:],")]},
     ),

@@ -36,7 +36,7 @@ for name, title, config, member in (
         f"config-{name}",
         f"{title}: refused",
         rules.S1_PREFIXES_APART,
-        source='seed "Internal network", "External network"; RFC 1812 2.2.5.1',
+        source='seed "Internal network", "External network"; RFC 1812 4.2.2.11',
         config=config,
         member=member,
     )

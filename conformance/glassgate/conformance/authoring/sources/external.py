@@ -669,7 +669,7 @@ for code, name in ((0, "network"), (1, "host"), (2, "protocol"), (3, "port")):
         f"ext-own-error-{name}-unreachable",
         f"Destination unreachable, code {code}, about a segment in flight does not end the connection",
         rules.L4_FLOW_ERROR,
-        source="RFC 1122 4.2.3.9; RFC 5927 6.2",
+        source="RFC 1122 4.2.3.9; RFC 5927 5.2",
         result=Result.ACCEPTABLE,
         begins=CONNECTS,
         steps=[

@@ -326,7 +326,7 @@ category.vector(
     "The padding of a short frame does not enter the tunnel",
     rules.S9_PADDING,
     rules.S5_PADDING,
-    source="RFC 894; RFC 1122 3.2.1",
+    source="RFC 894",
     steps=[
         frame_arrives(frame_with(packet := to_far(udp(5000, 53, b"x")), pad_to=60, pad_with=0x55)).expect(
             into_tunnel(passed(packet))
@@ -338,7 +338,7 @@ category.vector(
     "fwd-one-octet-of-padding",
     "One octet behind the packet is cut off, even where the rest would look whole",
     rules.S9_PADDING,
-    source="RFC 1122 3.2.1",
+    source="RFC 894",
     steps=[
         host_sends(DATAGRAM.build().data + b"\0").expect(into_tunnel(passed(DATAGRAM))),
     ],
@@ -348,7 +348,7 @@ category.vector(
     "fwd-much-padding",
     "Four hundred octets behind the packet are cut off, whatever they say",
     rules.S9_PADDING,
-    source="RFC 1122 3.2.1",
+    source="RFC 894",
     steps=[
         host_sends(DATAGRAM.build().data + DATAGRAM.build().data * 10 + b"..").expect(into_tunnel(passed(DATAGRAM))),
     ],
@@ -1122,7 +1122,7 @@ category.vector(
     "Octets after the total length of an inner packet are cut off",
     rules.S9_PADDING,
     rules.S29_TO_HOST,
-    source="RFC 1122 3.2.1",
+    source="RFC 791 3.1",
     steps=[introduces(HOST), far_end_sends(BACK.build().data + b"trailing").expect(to_host(passed(BACK)))],
 )
 

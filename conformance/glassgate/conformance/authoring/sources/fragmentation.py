@@ -255,7 +255,7 @@ category.vector(
     "A frame longer than the MTU allows, with a packet in it that fits: it passes whole",
     rules.S9_PADDING,
     rules.S22_FITS,
-    source="RFC 1122 3.2.1",
+    source="RFC 894",
     config=tunnel_mtu(100),
     steps=[
         frame_arrives(frame_with(whole := of_octets(100), pad_to=200)).expect(*tunnelled(whole)),

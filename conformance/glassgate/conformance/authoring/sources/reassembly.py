@@ -746,7 +746,7 @@ for name, octet in (("smaller", 0x00), ("greater", 0xFF)):
         f"reasm-same-place-{name}-octets",
         f"Another fragment for the same place, with {name} octets, is an overlap and no duplicate",
         rules.S12_OVERLAP,
-        source="RFC 5722 4; RFC 1858 3",
+        source="RFC 5722 4; RFC 1858 4",
         steps=[
             introduces(HOST),
             host_sends(FIRST).silence(),
