@@ -536,7 +536,10 @@ class Conversation:
     def _segment(
         self, flags: int, sequence: int, acknowledged: int | None, data: bytes = b"", options: bytes = b""
     ) -> IPv4:
-        given: packets.Value = 0 if acknowledged is None else packets.bound("isn", acknowledged)
+        bad_checksum = 0x1234 if self._dice.random() < 0.02 else None
+        given: packets.Value = 0
+        if acknowledged is not None and bad_checksum is None:  # what is bad must not be good for one of the two
+            given = packets.bound("isn", acknowledged)
         segment = packets.tcp(
             self._port,
             7,
@@ -546,7 +549,7 @@ class Conversation:
             window=self._window,
             data=data,
             options=options,
-            given=0x1234 if self._dice.random() < 0.02 else None,
+            given=bad_checksum,
         )
         return IPv4(source=self._host, destination=GATEWAY, payload=segment)
 
