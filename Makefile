@@ -63,7 +63,7 @@ mutation: .venv/run ## small changes of the reference, the vectors alone to noti
 coverage: .venv/all ## line and branch coverage of the reference gateway by its tests (one as root), as a table; fails under 100 %
 	$(BIN)/python -m pytest -q -m 'not hypothesis' --cov --cov-report= reference \
 		--ignore-glob='*_stock.py' --ignore-glob='*_linux.py'
-	$(BIN)/coverage report --include='reference/*' --fail-under=100
+	$(BIN)/coverage report --no-skip-covered --include='reference/*' --fail-under=100
 
 pypy: ## root: suite, demo and tests on PyPy 3.11 in a chroot
 	.ci/pypy
