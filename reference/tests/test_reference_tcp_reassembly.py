@@ -49,7 +49,7 @@ def test_a_piece_may_fill_several_gaps() -> None:
 def test_text_that_touches_what_is_held_becomes_one_piece_with_it() -> None:
     reassembly = held((2, b"cd"), (8, b"ij"), (4, b"ef"), (7, b"h"), (1, b"bCDEFG"))
 
-    assert (reassembly.starts, reassembly.pieces) == ([EXPECTED + 1], [b"bcdefGhij"])
+    assert (reassembly.starts, reassembly.pieces) == ([EXPECTED + 1], [bytearray(b"bcdefGhij")])
 
 
 def test_one_gap_is_one_piece_however_many_segments_lie_beyond_it() -> None:
