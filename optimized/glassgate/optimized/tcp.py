@@ -21,7 +21,8 @@ Same contract as the part of the reference's ``tcp`` that it covers. Departures:
 
 1. **The maximum segment size is lowered in place**, the checksum by difference (RFC 1624). Guard:
    ``test_optimized_tcp.py``, against the sum of all octets.
-2. **A segment is read into one object that is used again**: 0.6 µs where a new frozen one takes 2.4. Guard: the same.
+2. **A segment is read into one object that is used again**: its fields take 0.08 µs to set where a new frozen one of
+   as many takes 1.3. Guard: the same.
 """
 
 from __future__ import annotations
