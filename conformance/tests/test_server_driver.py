@@ -237,6 +237,18 @@ def test_bad_input_gets_one_line_and_status_2(
     assert complaint.count("\n") == 1
 
 
+def test_the_clients_file_is_for_nobody_elses_eyes_even_where_one_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Driver, "run", lambda self: None)
+    written = tmp_path / "client.ovpn"
+    written.write_text("an old one that anybody may read")
+    written.chmod(0o644)
+    assert cli.run(["far-end", "--listen", "127.0.0.1:0", "--client", str(written)]) == 0
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert written.read_text().startswith("client\n")
+
+
 def test_an_address_that_is_taken_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert cli.run(["far-end", "--listen", f"127.0.0.1:{taken.getsockname()[1]}"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import time
@@ -105,8 +106,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--cert", type=_FILE, help="With --ca and --key: the server's certificate.")
 @click.option("--key", type=_FILE, help="With --ca and --cert: the certificate's private key.")
 @click.option("--control-key", type=_FILE, help="With --ca: the key file of tls-auth, tls-crypt or tls-crypt-v2.")
-@click.option("--client", type=click.File("w"), default="-", show_default="standard output", metavar="FILE",
-              help="Where to write the client's configuration.")  # fmt: skip
+@click.option("--client", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-",
+              show_default="standard output", metavar="FILE",
+              help="Where to write the client's configuration, for your eyes only: its private key is in it.")  # fmt: skip
 @click.option("--verbose", "-v", is_flag=True, help="A line for each control packet.")
 def far_end(
     listen: tuple[str, int],
@@ -127,7 +129,7 @@ def far_end(
     cert: Path | None,
     key: Path | None,
     control_key: Path | None,
-    client: Any,
+    client: Path,
     verbose: bool,
 ) -> int:
     """Be the server of a tunnel, for one OpenVPN client at a time.
@@ -149,12 +151,21 @@ def far_end(
     driver = Driver(endpoint, listen, behind, _teller(verbose))
     host, port = driver.address
     if is_own:
-        client.write(client_configuration(settings, introduction, host, port))
-        client.flush()
+        _hand_over(client_configuration(settings, introduction, host, port), client)
     with stopped_by_signals(driver):
         _say(f"listening at {host}:{port} over {proto}, control channel {control}")
         driver.run()
     return 0
+
+
+def _hand_over(configuration: str, path: Path) -> None:
+    """A private key is in it, so nobody else may read the file."""
+    if str(path) == "-":
+        click.echo(configuration, nl=False)
+        return
+    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        os.chmod(file.fileno(), 0o600)  # where there was one already
+        file.write(configuration)
 
 
 def _with_files(
