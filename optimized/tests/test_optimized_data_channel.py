@@ -119,6 +119,33 @@ def test_each_cipher_and_header_gives_the_known_answer(cipher, peer_id):
     assert opened(OpeningKey(cipher, 2, key, iv), record) == text
 
 
+PAYLOADS = st.lists(st.binary(min_size=1, max_size=60), max_size=6)
+
+
+@given(PAYLOADS, st.integers(0, 500), st.integers(0, 6), st.booleans())
+def test_all_at_once_are_sealed_as_one_by_one(payloads, room, ids_left, is_stream):
+    """The same records, until room or ids are used up, and the same rule for what is not sealed."""
+    first_id = 2**32 - ids_left
+    both = [sealing(next_packet_id=first_id, is_stream=is_stream) for _ in range(2)]
+    for sealer in both:
+        sealer._outgoing.flow_limit = room
+    one_by_one, at_once = both
+    refused = [one_by_one.seal(memoryview(payload), 0, len(payload), rules.S14_FORWARD) for payload in payloads]
+    sealed = next((number for number, rule in enumerate(refused) if rule is not None), len(refused))
+    expected = bytes(one_by_one._outgoing.flow[: one_by_one._outgoing.flow_end])
+    octets = b"".join(payloads)
+    ends = [sum(map(len, payloads[: number + 1])) for number in range(len(payloads))]
+    bounds = [(end - len(payload), end) for end, payload in zip(ends, payloads, strict=True)]
+    assert at_once.seal_all(memoryview(octets), bounds, rules.S14_FORWARD) == sealed
+    outgoing = at_once._outgoing
+    assert expected.startswith(outgoing.flow[: outgoing.flow_end])  # one by one, a smaller one may find room later
+    assert at_once.packet_id == first_id + sealed
+    assert at_once.octets == sum(map(len, payloads[:sealed]))
+    assert len(outgoing.record_bounds) == (0 if is_stream else sealed)
+    if sealed < len(payloads):
+        assert at_once.refusal(1, len(payloads[sealed])) is refused[sealed]
+
+
 @given(st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=6), st.sampled_from([None, 0, 0xFFFFFF]))
 def test_records_lie_back_to_back_and_open_in_place(payloads, peer_id):
     key = bytes(range(32))

@@ -20,13 +20,16 @@ Same contract as the reference's ``data_channel.py``. Departures:
    octets that follow the record, and these are put back: 0.18 µs where a contiguous copy takes 0.33. A record of 1400
    octets opens in 1.7 µs, for 1.9 with copies. Guard: the same file, records back to back in one buffer that must be
    unchanged afterwards.
-4. **The replay window is one integer** whose bit n says that ``highest - n`` was seen; a shift moves it:
+4. **Many packets are sealed in one loop**, whose names are looked up once: of a batch of 64 each costs 0.32 µs less
+   than by a call of its own, 2.75 µs for 3.07 from the frame to the record at 1400 octets. A single packet takes the
+   same loop, so ids are given out in one place. Guard: the same file, all at once against one by one.
+5. **The replay window is one integer** whose bit n says that ``highest - n`` was seen; a shift moves it:
    0.09 µs. Guard: the same file, against a set of all ids seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from struct import Struct
 
 from cryptography.exceptions import InvalidTag
@@ -152,38 +155,49 @@ class SealingKey:
     def refusal(self, count: int, octets: int) -> Rule | None:
         """Why so many packets, of so many octets in all, cannot be sealed now; None if they can."""
         if self.packet_id + count - 1 > LAST_PACKET_ID:
-            return rules.S24_IDS_USED_UP  # s3-drop-before-id, as below
+            return rules.S24_IDS_USED_UP  # s3-drop-before-id, as in the other case
         outgoing = self._outgoing
         needed = octets + count * (self._prefix + self._overhead) + TAG_LENGTH
         return rules.S3_DROP_BEFORE_ID if outgoing.flow_end + needed > outgoing.flow_limit else None
 
     def seal(self, packet: memoryview, start: int, end: int, because: Rule) -> Rule | None:
         """Append ``packet[start:end]`` to the flow region as one record (S24). Or say why not."""
-        outgoing = self._outgoing
+        return None if self.seal_all(packet, ((start, end),), because) else self.refusal(1, end - start)
+
+    def seal_all(self, packets: memoryview, bounds: Iterable[tuple[int, int]], because: Rule) -> int:
+        """Append the packets that lie in ``packets`` at ``bounds``, each as one record, while ids and room last (S24).
+
+        Returns how many were sealed; why the next was not, ``refusal`` says.
+        """
+        outgoing, block = self._outgoing, self._block
+        encrypt_into, nonce, additional = self._encrypt_into, self._nonce, self._additional
+        flow, octets = self._flow, self._flow_octets
+        header, overhead, before = self._header, self._overhead, self._prefix + self._overhead
+        write_packet_id, read_tag, write_record = PACKET_ID.pack_into, TAG.unpack_from, self._record.pack_into
+        is_stream, recording, flow_limit = self._prefix > 0, outgoing.recording, outgoing.flow_limit
+        first = packet_id = self.packet_id
         at = outgoing.flow_end
-        length = self._overhead + end - start
-        ciphertext = at + self._prefix + self._overhead
-        tag = at + self._prefix + length
-        packet_id = self.packet_id
-        if packet_id > LAST_PACKET_ID:
-            return rules.S24_IDS_USED_UP  # s3-drop-before-id, as below
-        if tag + TAG_LENGTH > outgoing.flow_limit:
-            return rules.S3_DROP_BEFORE_ID
-        PACKET_ID.pack_into(self._block, 4, packet_id)
-        self._encrypt_into(self._nonce, packet[start:end], self._additional, self._flow[ciphertext : tag + TAG_LENGTH])
-        octets = self._flow_octets
-        tag_octets = TAG.unpack_from(octets, tag)[0]  # bytes, for PyPy packs nothing else; 0.01 µs
-        if self._prefix:
-            self._record.pack_into(octets, at, length, self._header, packet_id, tag_octets)
-        else:
-            self._record.pack_into(octets, at, self._header, packet_id, tag_octets)
-            outgoing.record_bounds.append((at, tag))
-        self.packet_id = packet_id + 1  # s24-seal
-        self.octets += end - start
-        outgoing.flow_end = tag
-        if outgoing.recording:
-            outgoing.record_record(at, because)
-        return None
+        for start, end in bounds:
+            ciphertext = at + before
+            tag = ciphertext + end - start
+            if tag + TAG_LENGTH > flow_limit or packet_id > LAST_PACKET_ID:
+                break  # s3-drop-before-id
+            write_packet_id(block, 4, packet_id)
+            encrypt_into(nonce, packets[start:end], additional, flow[ciphertext : tag + TAG_LENGTH])
+            tag_octets = read_tag(octets, tag)[0]  # bytes, for PyPy packs nothing else; 0.01 µs
+            if is_stream:
+                write_record(octets, at, overhead + end - start, header, packet_id, tag_octets)
+            else:
+                write_record(octets, at, header, packet_id, tag_octets)
+                outgoing.record_bounds.append((at, tag))
+            packet_id += 1
+            self.octets += end - start
+            outgoing.flow_end = tag
+            if recording:
+                outgoing.record_record(at, because)
+            at = outgoing.flow_end
+        self.packet_id = packet_id  # s24-seal
+        return packet_id - first
 
 
 class OpeningKey:
