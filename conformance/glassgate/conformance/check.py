@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import click
 from rich.console import Console
 
-from glassgate.conformance import export, model, profile, report, runner
+from glassgate.conformance import export, model, profile, report, runner, terminal
 from glassgate.conformance.lab.errors import LabError
 from glassgate.conformance.report_html import write_html
 from glassgate.conformance.subjects import discovery, live
@@ -123,7 +123,7 @@ def check(
             chosen, subjects = _through_handshake(chosen, subjects)
     except (runner.SelectionError, profile.ProfileError, discovery.SubjectError) as error:
         raise click.UsageError(str(error)) from None
-    console = Console(highlight=False, width=None if Console().is_terminal else NOT_TERMINAL_WIDTH)
+    console = terminal.console(NOT_TERMINAL_WIDTH)
     runs: list[runner.Run] = []
     try:
         for subject in subjects:
