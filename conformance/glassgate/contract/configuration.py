@@ -6,6 +6,7 @@ An error names the member by its path and shows the value: ``internal.mtu: 67 is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -412,12 +413,16 @@ def _check_agreement(config: GatewayConfig) -> None:
         )
 
 
+LONGEST_SHOWN = 60
+"""Characters of a value that an error shows."""
+
+
 class _Members:
     """The members of one JSON object, taken one by one; what is left over is unknown."""
 
     def __init__(self, path: str, value: object) -> None:
         if not isinstance(value, Mapping):
-            raise ConfigError(path or "config", f"{value!r} is not an object")
+            raise ConfigError(path or "config", f"{_shown(value)} is not an object")
         self._path = path
         self._values: Mapping[str, object] = value
         self._known: set[str] = set()
@@ -447,7 +452,7 @@ class _Members:
     def integer(self, name: str, default: int, low: int, high: int) -> int:
         path, value = self.take(name, default)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ConfigError(path, f"{value!r} is not an integer")
+            raise ConfigError(path, f"{_shown(value)} is not an integer")
         if value < low:
             raise ConfigError(path, f"{value} is under {low}")
         if value > high:
@@ -457,19 +462,19 @@ class _Members:
     def boolean(self, name: str, default: bool) -> bool:
         path, value = self.take(name, default)
         if not isinstance(value, bool):
-            raise ConfigError(path, f"{value!r} is not true or false")
+            raise ConfigError(path, f"{_shown(value)} is not true or false")
         return value
 
     def text(self, name: str, *default: str) -> str:
         path, value = self.take(name, *default)
         if not isinstance(value, str):
-            raise ConfigError(path, f"{value!r} is not a string")
+            raise ConfigError(path, f"{_shown(value)} is not a string")
         return value
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         path, value = self.take(name, default)
         if value not in choices:
-            raise ConfigError(path, f"{value!r} is not one of {', '.join(choices)}")
+            raise ConfigError(path, f"{_shown(value)} is not one of {', '.join(choices)}")
         return str(value)
 
     def hex(self, name: str, *default: bytes, octets: int | None = None) -> bytes:
@@ -477,7 +482,7 @@ class _Members:
         try:
             value = bytes.fromhex(text)
         except ValueError:
-            raise ConfigError(self.path(name), f"{text!r} is not hexadecimal octets") from None
+            raise ConfigError(self.path(name), f"{_shown(text)} is not hexadecimal octets") from None
         if octets is not None and len(value) != octets:
             raise ConfigError(self.path(name), f"has {len(value)} octets, needs {octets}")
         return value
@@ -494,7 +499,7 @@ class _Members:
         try:
             return IPv4Address(text)
         except ValueError:
-            raise ConfigError(self.path(name), f"{text!r} is not an IPv4 address") from None
+            raise ConfigError(self.path(name), f"{_shown(text)} is not an IPv4 address") from None
 
     def interface(self, name: str, default: IPv4Interface) -> IPv4Interface:
         text = self.text(name, str(default))
@@ -504,26 +509,36 @@ class _Members:
             return IPv4Interface(text)
         except ValueError:
             raise ConfigError(
-                self.path(name), f"{text!r} is not an IPv4 address with prefix length such as {default}"
+                self.path(name), f"{_shown(text)} is not an IPv4 address with prefix length such as {default}"
             ) from None
 
     def prefixes(self, name: str, default: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
         path, value = self.take(name, list(map(str, default)))
         if not isinstance(value, list):
-            raise ConfigError(path, f"{value!r} is not a list of prefixes")
+            raise ConfigError(path, f"{_shown(value)} is not a list of prefixes")
         prefixes = []
         for index, text in enumerate(value):
             try:
+                if not isinstance(text, str):  # IPv4Network would take a number, too
+                    raise ValueError
                 prefixes.append(IPv4Network(text))
             except ValueError:
-                raise ConfigError(f"{path}[{index}]", f"{text!r} is not an IPv4 prefix such as 10.39.0.0/16") from None
+                raise ConfigError(
+                    f"{path}[{index}]", f"{_shown(text)} is not an IPv4 prefix such as 10.39.0.0/16"
+                ) from None
         return tuple(prefixes)
 
     def ports(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
         path, value = self.take(name, list(default))
         if not isinstance(value, list):
-            raise ConfigError(path, f"{value!r} is not a list of ports")
+            raise ConfigError(path, f"{_shown(value)} is not a list of ports")
         for index, port in enumerate(value):
             if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
-                raise ConfigError(f"{path}[{index}]", f"{port!r} is not a port number from 1 to 65535")
+                raise ConfigError(f"{path}[{index}]", f"{_shown(port)} is not a port number from 1 to 65535")
         return tuple(value)
+
+
+def _shown(value: object) -> str:
+    """A value as the user wrote it, for an error's one line."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=repr)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
