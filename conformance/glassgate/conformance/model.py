@@ -279,7 +279,8 @@ def merge_patch(target: Any, patch: Any) -> Any:
 def packaged() -> list[Traversable]:
     """The vector files that come with this package, by name."""
     folder = resources.files("glassgate.conformance") / "vectors"
-    return sorted((entry for entry in folder.iterdir() if entry.name.endswith(".json")), key=lambda entry: entry.name)
+    found = [entry for entry in folder.iterdir() if entry.name.endswith(".json")]
+    return sorted(found, key=lambda entry: entry.name.removesuffix(".json"))
 
 
 def load_packaged() -> tuple[VectorFile, ...]:
