@@ -85,7 +85,16 @@ def test_big_endian_pcapng_with_a_simple_packet_is_read() -> None:
     data = b"E" + bytes(39)
     simple = struct.pack(">III", 3, 36, len(data)) + data[:20] + struct.pack(">I", 36)
     (packet,) = capture.read(section + interface + simple)
-    assert (packet.link_type, packet.data) == (capture.RAW_IP, data[:20])
+    assert (packet.link_type, packet.data, packet.missing) == (capture.RAW_IP, data[:20], 20)
+
+
+def test_octets_that_were_not_captured_are_counted() -> None:
+    whole = pcap("<", 0xA1B2C3D4, 0, 0)
+    (packet,) = capture.read(whole[:32] + struct.pack("<II", 42, 1514) + FRAME)  # as tcpdump -s 42 has it
+    assert (packet.data, packet.missing) == (FRAME, 1472)
+    place = GOOD.index(FRAME) - 4  # the enhanced packet block's original length
+    first, second = capture.read(GOOD[:place] + struct.pack("<I", 1514) + GOOD[place + 4 :])
+    assert (first.data, first.missing, second.missing) == (FRAME, 1472, 0)
 
 
 GOOD = written((1.0, FRAME), (2.0, FRAME))

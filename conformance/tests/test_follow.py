@@ -343,6 +343,30 @@ def test_a_bad_configuration_gets_one_line_that_names_the_member(
     assert complaint.count("\n") == 1
 
 
+def test_a_frame_that_was_not_captured_whole_is_not_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "frames.pcap"
+    with path.open("wb") as file:
+        dpkt.pcap.Writer(file, snaplen=30).writepkt(ASK.build().data, ts=0.0)
+    octets = bytearray(path.read_bytes())
+    octets[32:36] = (30).to_bytes(4, "little")  # dpkt leaves the cutting to others
+    path.write_bytes(octets[:70])
+    assert cli.run(["follow", str(path)]) == 2
+    assert "packet 1: 30 of its 42 octets were captured" in capsys.readouterr().err
+
+
+def test_an_empty_standard_input_is_called_by_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Input:
+        buffer = io.BytesIO(b"")
+
+    monkeypatch.setattr("sys.stdin", Input)
+    assert cli.run(["follow", "-"]) == 2
+    assert capsys.readouterr().err == "glassgate: standard input: holds no frame for the port internal\n"
+
+
 def test_a_capture_of_the_wrong_kind_says_what_the_port_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

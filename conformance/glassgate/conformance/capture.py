@@ -47,6 +47,8 @@ class Captured:
     data: bytes
     interface: str = ""
     direction: Literal["in", "out", ""] = ""
+    missing: int = 0
+    """How many of the packet's last octets were not captured."""
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,9 +144,10 @@ def _read_pcap(octets: bytes, order: str, resolution: float) -> Iterator[Capture
         number += 1
         if len(octets) - place < 16:
             raise CaptureError(f"packet {number}: its header is cut off")
-        seconds, fraction, length, _ = struct.unpack_from(f"{order}IIII", octets, place)
+        seconds, fraction, length, whole = struct.unpack_from(f"{order}IIII", octets, place)
         data = _packet_data(octets, place + 16, length, len(octets), number)
-        yield Captured(number, seconds + fraction / resolution, link_type, data)
+        missing = max(whole - length, 0)
+        yield Captured(number, seconds + fraction / resolution, link_type, data, missing=missing)
         place += 16 + length
 
 
@@ -238,12 +241,13 @@ def _read_enhanced(
 ) -> Captured:
     if end - start < 20:
         raise CaptureError(f"packet {number}: its block is cut off")
-    index, high, low, length, _ = struct.unpack_from(f"{order}IIIII", octets, start)
+    index, high, low, length, whole = struct.unpack_from(f"{order}IIIII", octets, start)
     interface = _interface(interfaces, index, number)
     data = _packet_data(octets, start + 20, length, end, number)
     seconds = (high << 32 | low) / interface.resolution
     direction = _direction(octets, start + 20 + length + -length % 4, end, order)
-    return Captured(number, seconds, interface.link_type, data, interface.name, direction)
+    missing = max(whole - length, 0)
+    return Captured(number, seconds, interface.link_type, data, interface.name, direction, missing)
 
 
 def _direction(octets: bytes, options: int, end: int, order: str) -> Literal["in", "out", ""]:
@@ -266,7 +270,7 @@ def _read_simple(
     length = struct.unpack_from(f"{order}I", octets, start)[0]
     kept = min(length, interface.snap_length or length)
     data = _packet_data(octets, start + 4, kept, end, number)
-    return Captured(number, 0.0, interface.link_type, data, interface.name)
+    return Captured(number, 0.0, interface.link_type, data, interface.name, missing=length - kept)
 
 
 def _interface(interfaces: list[_Interface], index: int, number: int) -> _Interface:

@@ -67,7 +67,8 @@ def follow(
     config = configuration("os") if config_path is None else load_config(config_path)
     brought = [frame for source in sources for frame in read_source(source, port)]
     if not brought:
-        raise click.UsageError(f"{', '.join(sources)}: holds no frame for the port {port}")
+        names = ", ".join("standard input" if source == "-" else source for source in sources)
+        raise click.UsageError(f"{names}: holds no frame for the port {port}")
     check_port(port, config)
     try:
         subject = discovery.find(gateway)(config, SeededEntropy(config.entropy))
@@ -232,6 +233,11 @@ def _read_capture(name: str, octets: bytes, port: str) -> Iterator[Brought]:
             has = capture.LINK_TYPES[packet.link_type]
             takes = {"flow": "the stream's octets, in hexadecimal", "tunnel": "raw IP"}.get(port, "Ethernet frames")
             raise click.UsageError(f"{name}: packet {packet.number}: is {has}, and the port {port} takes {takes}")
+        if packet.missing:
+            whole = len(packet.data) + packet.missing
+            raise click.UsageError(
+                f"{name}: packet {packet.number}: {len(packet.data)} of its {whole} octets were captured"
+            )
         yield Brought(packet.data, packet.seconds - packets[0].seconds)
 
 
