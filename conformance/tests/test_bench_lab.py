@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -16,10 +18,11 @@ import dpkt
 import pytest
 
 from glassgate.conformance import cli
-from glassgate.conformance.bench import far, laboratory, plot, report, samples, traffic
-from glassgate.conformance.bench.laboratory import Received
-from glassgate.conformance.bench.samples import Case, LabFigure, LabSample, Subject
+from glassgate.conformance.bench import far, isolation, laboratory, plot, report, samples, traffic, watcher
+from glassgate.conformance.bench.figures import BenchError
+from glassgate.conformance.bench.samples import Case, LabFigure, LabSample, Setting, Subject
 from glassgate.conformance.bench.sender import Sent
+from glassgate.conformance.bench.watcher import Burst, Received
 from glassgate.conformance.far_end import StreamFraming
 from glassgate.conformance.lab import state, topology
 from glassgate.conformance.lab.network import Lab
@@ -75,10 +78,48 @@ def test_who_was_busy_can_be_seen():
 
 def test_segments_are_counted_by_their_octets_however_they_were_left_together():
     headers = 14 + 20 + 20
-    assert Received(3, 3 * (headers + 1360)).segments == 3
-    assert Received(1, headers + 45 * 1360).segments == 45
-    assert Received(3, headers + 45 * 1360 + 2 * 42).segments == 45  # two ARP frames among them
+    assert Received(3, 3 * (headers + 1360)).packets(headers, 1360) == 3
+    assert Received(1, headers + 45 * 1360).packets(headers, 1360) == 45
+    assert Received(3, headers + 45 * 1360 + 2 * 42).packets(headers, 1360) == 45  # two ARP frames among them
+    assert Received(3, 5000).packets(headers, 0) == 3
     assert (Received(5, 900) - Received(2, 500)) == Received(3, 400)
+
+
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    now = 100.0
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("come", "burst"),
+    [
+        ([0, 0, 10, 40, 100], Burst(100.004, 100.008, 100)),  # all came
+        ([0, 10, 40, 40], Burst(100.002, 100.004, 40)),  # some were lost: nothing more for a while
+        ([0], Burst(110.002, 110.004, 0)),  # nothing at all
+    ],
+)
+def test_a_burst_is_watched_from_its_first_packet_to_its_last(come: list[int], burst: Burst):
+    clock = Clock()
+    seen = iter(come)
+    found = watcher.watch(lambda: next(seen, come[-1]), 100, lambda: clock.now, clock.wait)
+    assert found.delivered == burst.delivered
+    assert (found.begin, found.end) == (pytest.approx(burst.begin, abs=0.003), pytest.approx(burst.end, abs=0.003))
+
+
+def test_a_burst_that_never_ends_is_watched_for_so_long_and_no_longer():
+    clock = Clock()
+    found = watcher.watch(lambda: int(clock.now * 10), 10**9, lambda: clock.now, clock.wait)
+    assert found.end - 100 == pytest.approx(watcher.LONGEST_SECONDS, abs=1.1)
+
+
+def test_the_watcher_needs_all_its_arguments():
+    program = [sys.executable, "-m", "glassgate.conformance.bench.watcher", "eth0"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_a_gateway_has_a_name_for_tables_and_a_word_for_the_command_line():
@@ -95,7 +136,7 @@ def test_percentiles_are_values_that_were_seen():
 
 
 def test_json_has_the_ratios_and_every_sample():
-    shown = report.lab_json({}, [*SLOW, *QUICK], "slow", "on")
+    shown = report.lab_json({}, [*SLOW, *QUICK], "slow", Setting("on", False))
     slow, quick = shown["figures"]
     assert (slow["rate_times_base"], slow["packets_a_cpu_second_times_base"]) == (1, 1)
     assert quick["packets_a_cpu_second_times_base"] == pytest.approx(4.5)
@@ -112,7 +153,7 @@ def test_json_has_the_ratios_and_every_sample():
 
 
 def test_without_the_base_there_are_no_ratios():
-    (quick,) = report.lab_json({}, QUICK, "slow", "off")["figures"]
+    (quick,) = report.lab_json({}, QUICK, "slow", Setting("off", True))["figures"]
     assert quick["rate_times_base"] is None
 
 
@@ -168,6 +209,40 @@ def test_the_segments_of_a_flow_follow_each_other_and_are_valid():
         given, packet.tcp.sum, packet.sum = (packet.tcp.sum, packet.sum), 0, 0
         made = dpkt.ip.IP(bytes(packet))
         assert (made.tcp.sum, made.sum) == given
+
+
+# ── isolation ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_one_processor_cannot_be_shared_by_device_and_testers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5})
+    with pytest.raises(BenchError, match="--isolated needs two processors"):
+        isolation.processors()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5, 7, 9})
+    assert isolation.processors() == ({5}, {7, 9})
+
+
+@pytest.mark.root
+def test_who_never_waits_is_ended_by_the_system(needs_root_lab: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(isolation, "LONGEST_RUN", 200_000)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
+        isolation.place(child.pid, isolation.SENDER, {max(os.sched_getaffinity(0))})
+        assert os.sched_getscheduler(child.pid) == os.SCHED_FIFO
+        assert child.wait(10) in (-signal.SIGXCPU, -signal.SIGKILL)
+
+
+def test_programs_of_others_do_not_go_before_all_others(capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["bench", "lab", "--isolated", "--far-end", "server"]) == 2
+    assert "bench: --isolated is for the sink" in capsys.readouterr().err
+
+
+def test_without_the_privilege_the_option_is_named(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*given: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(resource, "prlimit", refuse)
+    with pytest.raises(BenchError, match="--isolated: no real-time priority here: Operation not permitted"):
+        isolation.place(os.getpid(), 5, os.sched_getaffinity(0))
 
 
 # ── the sink ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,10 +15,11 @@ from glassgate.conformance.bench import aims, pages, report, samples, sheets
 from glassgate.conformance.bench.figures import BenchError, Figure
 from glassgate.conformance.bench.memory import Memory, MemoryFigure
 from glassgate.conformance.bench.read import read
-from glassgate.conformance.bench.samples import Case, LabSample
+from glassgate.conformance.bench.samples import Case, LabSample, Setting
 from glassgate.conformance.bench.scale import ScaleFigure
 from glassgate.conformance.bench.sheets import Sheet
 
+SETTING = Setting("on", False)
 AROUND = report.environment() | {"processors": 2, "load_average": 0.5}
 CORE = (
     Figure("upstream 1400", "bare cipher", "", 64, (1e-6, 1e-6, 1e-6)),
@@ -49,7 +50,7 @@ def files(tmp_path: Path) -> list[Path]:
     contents = {
         "core": report.core_json(AROUND, CORE, "bare cipher", "reference"),
         "scale": report.scale_json(AROUND, LINE, [HELD]),
-        "lab": report.lab_json(AROUND, LAB, "openvpn", "on"),
+        "lab": report.lab_json(AROUND, LAB, "openvpn", SETTING),
     }
     return [write(tmp_path / f"{name}.json", content) for name, content in contents.items()]
 
@@ -65,8 +66,8 @@ def test_what_was_written_is_read_again(files: list[Path]):
     assert [figure.samples for figure in found.core.values()] == [pytest.approx(figure.samples) for figure in CORE]
     assert [one.entries for one in found.scale.values()] == [1, 10, 1000]
     assert list(found.memory.values()) == [HELD]
-    assert found.samples("on") == LAB
-    assert found.samples("off") == []
+    assert found.samples(SETTING) == LAB
+    assert found.samples(Setting("off", False)) == []
 
 
 def test_a_later_file_replaces_what_it_repeats_and_leaves_the_rest(files: list[Path], tmp_path: Path):
@@ -85,6 +86,17 @@ def test_a_file_that_is_something_else_is_named(text: str, tmp_path: Path):
     file.write_text(text, "utf-8")
     with pytest.raises(BenchError, match=r"else\.json: not what bench --json writes"):
         read([file])
+
+
+def test_the_figure_that_counts_is_the_least_disturbed_of_the_nearest_to_real(files: list[Path], tmp_path: Path):
+    for setting, best in ((Setting("off", True), SETTING), (Setting("on", True), Setting("on", True))):
+        files.append(write(tmp_path / f"{setting.word}.json", report.lab_json(AROUND, LAB, "openvpn", setting)))
+        figure = read(files).figure(aims.TO_SINK, "openvpn")
+        assert figure is not None
+        assert figure[0] == best
+    assert read(files).usual_setting() == SETTING
+    assert read(files).figure(aims.TO_SINK, "nobody") is None
+    assert set(pages.tables(read(files))) > {"lab-offloads-on", "lab-offloads-off-isolated", "lab-offloads-on-isolated"}
 
 
 def test_a_sheet_is_a_table_of_markdown():

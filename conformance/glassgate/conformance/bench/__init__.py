@@ -9,7 +9,8 @@ memory.py    what a gateway holds after a thousand packets, and after ten millio
 lab.py       the same offered traffic through stock openvpn and the gateways, in network namespaces
 samples.py   who is measured there, with which traffic, and what a turn found
 laboratory.py  one lab: how it is loaded, and how its costs are read
-sender.py    the program that offers traffic inside
+isolation.py a processor for the gateway, the others for its testers
+sender.py    the program that offers traffic inside; watcher.py sees a burst arrive there
 far.py       the far end as a fast sink and source
 report.py    what was found as tables and as JSON; read.py reads that again, sheets.py shows tables
 aims.py      what is to be reached, and whether it is

@@ -67,7 +67,6 @@ def aims(found: Found) -> Iterator[Aim]:
 
 
 def _lab_aims(found: Found) -> Iterator[Aim]:
-    figures = samples.figures(found.samples("on"))
     for words, case, bound, of in (
         ("upstream at saturation: packets a CPU second", TO_SINK, 10, _cost),
         ("upstream at saturation: packets a second", TO_SINK, 6, _rate),
@@ -75,15 +74,16 @@ def _lab_aims(found: Found) -> Iterator[Aim]:
         ("downstream, one TCP flow: segments a CPU second", BULK_FROM_SOURCE, 4, _cost),
         ("downstream, TCP from end to end: segments a CPU second", BULK, 4, _cost),
     ):
-        pair = figures.get((case, WHO)), figures.get((case, found.lab_base))
-        if pair[0] is not None and pair[1] is not None:
-            yield Aim(f"{words}, × {found.lab_base}", case.name, bound, True, _of_rounds(pair[0], pair[1], of))
+        pair = found.figure(case, WHO), found.figure(case, found.lab_base)
+        if pair[0] is not None and pair[1] is not None and pair[0][0] == pair[1][0]:
+            alone = ", isolated" if pair[0][0].isolated else ""
+            ratios = _of_rounds(pair[0][1], pair[1][1], of)
+            yield Aim(f"{words}, × {found.lab_base}", f"{case.name}{alone}", bound, True, ratios)
     for case in AT_EQUAL_LOAD:
-        pair = figures.get((case, WHO)), figures.get((case, found.lab_base))
-        if pair[0] is not None and pair[1] is not None:
+        pair = found.figure(case, WHO), found.figure(case, found.lab_base)
+        if pair[0] is not None and pair[1] is not None and pair[0][0] == pair[1][0]:
             for name, share in (("median", 0.5), ("99 %", 0.99)):
-                ratios = _latencies(pair[0], pair[1], share)
-                if ratios:
+                if ratios := _latencies(pair[0][1], pair[1][1], share):
                     words = f"latency under load, {name}, × {found.lab_base}"
                     yield Aim(words, case.name, 1, False, ratios)
 

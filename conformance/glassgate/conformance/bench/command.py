@@ -188,7 +188,10 @@ def _tell_progress(progress: Progress, task: TaskID, passed: int) -> None:
 )
 @click.option("--burst", default=20000, show_default=True, type=click.IntRange(100, 10**6), help="Records downstream.")
 @click.option("--timeout", default=600, show_default=True, type=click.IntRange(1, 7200), help="Seconds for all of it.")
-@click.option("--first", is_flag=True, help="Let what is measured go before other work of this machine.")
+@click.option(
+    "--isolated", is_flag=True,
+    help="A processor for the gateway, the others for its testers, before all other programs. Only with the sink.",
+)  # fmt: skip
 @JSON_OPTION
 @SVG_OPTION
 def lab_command(
@@ -201,19 +204,22 @@ def lab_command(
     rate: int,
     burst: int,
     timeout: int,
-    first: bool,
+    isolated: bool,
     json_file: TextIO | None,
     svg_file: Path | None,
 ) -> int:
     """The same traffic through stock openvpn and the gateways, in network namespaces (root)."""
     subjects = [one for one in samples.SUBJECTS if one.word in chosen] or list(samples.USUAL)
+    if isolated and far_end == samples.SERVER:
+        raise click.ClickException("bench: --isolated is for the sink: programs of others do not get that priority")
+    far_end = samples.SINK if isolated else far_end
     cases = [one for one in samples.CASES if far_end in ("both", one.far_end) and load in ("both", one.load)]
     plan = samples.Plan(rounds, seconds, rate, burst)
     console, around = sheets.console(), report.environment()
     found: list[samples.LabSample] = []
     try:
         programs.require()
-        with interruptible(timeout), lab.benches(subjects, go_first=first, offloads=offloads == "on") as made:
+        with interruptible(timeout), lab.benches(subjects, offloads=offloads == "on", isolated=isolated) as made:
             turns = rounds * len(subjects) * len(cases)
             running = lab.measured(made, plan, cases)
             for sample in track(running, "measuring", total=turns, console=console, transient=True):
@@ -223,9 +229,9 @@ def lab_command(
     except Interrupted as interrupted:
         click.echo(f"glassgate: bench: {interrupted.reason}; the labs are taken down", err=True)
         return interrupted.exit_status
-    base = subjects[0].name
-    console.print(sheets.rich_table(report.lab_sheet(found, base, offloads)))
-    write(json_file, report.lab_json(around, found, base, offloads))
+    base, setting = subjects[0].name, samples.Setting(offloads, isolated)
+    console.print(sheets.rich_table(report.lab_sheet(found, base, setting)))
+    write(json_file, report.lab_json(around, found, base, setting))
     if svg_file is not None:
         svg_file.write_text(plot.lab(found, base), encoding="utf-8")
     return 0

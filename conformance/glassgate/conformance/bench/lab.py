@@ -16,17 +16,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from glassgate.conformance.bench import isolation
 from glassgate.conformance.bench.laboratory import Bench
 from glassgate.conformance.bench.samples import Case, LabSample, Plan, Subject
 
 
 @contextmanager
-def benches(subjects: Sequence[Subject], *, go_first: bool = False, offloads: bool = True) -> Iterator[list[Bench]]:
+def benches(subjects: Sequence[Subject], *, offloads: bool = True, isolated: bool = False) -> Iterator[list[Bench]]:
     """A lab for each gateway, all of them taken down whatever happens."""
     with ExitStack() as stack:
+        processors = isolation.processors() if isolated else None
         made = []
         for subject in subjects:
-            one = Bench(subject, goes_first=go_first, offloads=offloads)
+            one = Bench(subject, offloads=offloads, processors=processors)
             stack.callback(one.down)
             one.build()
             made.append(one)

@@ -15,7 +15,6 @@ nobody, though: the host takes it whole, as it would take what its own card has 
 from __future__ import annotations
 
 import json
-import os
 import re
 import select
 import subprocess
@@ -23,11 +22,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from glassgate.conformance.bench import traffic
+from glassgate.conformance.bench import isolation, traffic
 from glassgate.conformance.bench.figures import BenchError
 from glassgate.conformance.bench.samples import (
     BULK,
@@ -43,6 +41,7 @@ from glassgate.conformance.bench.samples import (
     Subject,
 )
 from glassgate.conformance.bench.sender import Sent
+from glassgate.conformance.bench.watcher import LONGEST_SECONDS, Burst
 from glassgate.conformance.lab import programs, topology
 from glassgate.conformance.lab.network import INWARDS_PORT, OUTWARDS_PORT, Lab
 from glassgate.conformance.lab.signals import undisturbed
@@ -52,7 +51,6 @@ from glassgate.conformance.packets import TYPE_IPV4, Ethernet
 READY_SECONDS = 20
 DRAIN_SECONDS = 0.3
 PING_INTERVAL = 0.01
-NICENESS = -15
 TRIES = 3
 EXTERNAL_ENDS = (
     (topology.GATEWAY, topology.EXTERNAL_INTERFACE),
@@ -67,30 +65,17 @@ DISCARD = "import socket,time; s=socket.socket(2,2); s.bind(('',9)); time.sleep(
 """Whoever has a port open sends no ICMP errors; nobody reads, so it costs nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What has come to a host's interface."""
-
-    frames: int
-    octets: int
-
-    def __sub__(self, before: Received) -> Received:
-        return Received(self.frames - before.frames, self.octets - before.octets)
-
-    @property
-    def segments(self) -> int:
-        """TCP segments of full size that lie in so many frames, however many were left together in one."""
-        return round((self.octets - self.frames * (traffic.FRAME_HEADER + OCTETS - SEGMENT)) / SEGMENT)
-
-
 class Bench:
     """One lab with its gateway."""
 
-    def __init__(self, subject: Subject, *, goes_first: bool = False, offloads: bool = True) -> None:
+    def __init__(
+        self, subject: Subject, *, offloads: bool = True, processors: tuple[set[int], set[int]] | None = None
+    ) -> None:
         self.lab = Lab.create(subject.kind, owned=True, own_stack=subject.own_stack)
         self.subject = subject
-        self._goes_first = goes_first
         self._offloads = offloads
+        self._processors = processors
+        """The gateway's and the testers', if each is to have its own while the far end is ours."""
         self._far: subprocess.Popen[str] | None = None
 
     def build(self) -> None:
@@ -129,14 +114,16 @@ class Bench:
             self._wait(lambda: self._reaches_sink(frame))
         # Host and gateway know each other's hardware address from here on: a burst would overflow the queue for it.
         self._wait(lambda: self._pings(1, topology.HOST5, topology.INTERNAL_ADDRESS) != ())
-        for role in (topology.GATEWAY, topology.SERVER):
-            for pid in self._living(role):
-                self._prefer(pid)
+        if self._far is not None:
+            self._place(self._far.pid, isolation.FAR_END)
+            for pid in self._living(topology.GATEWAY):
+                self._place(pid, isolation.DEVICE)
 
-    def _prefer(self, pid: int) -> None:
-        """Have a process go before the other work of this machine, if that is wanted."""
-        if self._goes_first:
-            os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+    def _place(self, pid: int, priority: int) -> None:
+        """Give a process its processor, if each is to have its own."""
+        if self._processors is not None:
+            device, testers = self._processors
+            isolation.place(pid, priority, device if pid in self._living(topology.GATEWAY) else testers)
 
     def _wait(self, is_up: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -164,7 +151,6 @@ class Bench:
                 cwd="/",
             )
         self._answer()
-        self._prefer(self._far.pid)
         command = gateway_command(self.subject.kind, configuration, own_stack=self.subject.own_stack)
         self.lab.spawn(topology.GATEWAY, topology.GATEWAY, command)
 
@@ -186,12 +172,16 @@ class Bench:
 
     def _answer(self) -> dict[str, int]:
         assert self._far is not None
-        out = _stream(self._far.stdout)
-        readable, _, _ = select.select([out], [], [], READY_SECONDS)
+        return self._read(self._far)
+
+    def _read(self, child: subprocess.Popen[str]) -> dict[str, Any]:
+        """The next line of JSON that a program says."""
+        out = _stream(child.stdout)
+        readable, _, _ = select.select([out], [], [], LONGEST_SECONDS + READY_SECONDS)
         line = out.readline() if readable else ""
         if not line:
-            raise BenchError(f"{self.subject.name}: the far end does not answer")
-        answer: dict[str, int] = json.loads(line)
+            raise BenchError(f"{self.subject.name}: no answer: {' '.join(map(str, child.args))[-60:]}")  # type: ignore[arg-type]
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def _reaches_sink(self, frame: bytes) -> bool:
@@ -220,7 +210,8 @@ class Bench:
         with subprocess.Popen(
             self.lab.command(host, command), stdout=subprocess.PIPE, text=True, env=programs.environment(), cwd="/"
         ) as sending:
-            self._prefer(sending.pid)
+            if self._far is not None:
+                self._place(sending.pid, isolation.SENDER)
             yield sending
 
     def _sent(self, sending: subprocess.Popen[str], seconds: float) -> Sent:
@@ -265,13 +256,10 @@ class Bench:
     def _living(self, role: str) -> list[int]:
         return [one.pid for one in self.lab.state.processes if one.role == role and one.is_alive]
 
-    def received(self, host: str) -> Received:
-        """What has come to a host."""
-        statistics = f"/sys/class/net/{topology.UPLINK}/statistics"
-        words = programs.demand(
-            self.lab.command(host, ["cat", f"{statistics}/rx_packets", f"{statistics}/rx_bytes"])
-        ).split()
-        return Received(*map(int, words))
+    def received(self, host: str) -> int:
+        """How many frames have come to a host."""
+        path = f"/sys/class/net/{topology.UPLINK}/statistics/rx_packets"
+        return int(programs.demand(self.lab.command(host, ["cat", path])))
 
     # ── measuring ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -295,7 +283,7 @@ class Bench:
             sent = self._sent(sending, seconds)
         time.sleep(DRAIN_SECONDS)
         cpu, server = self.cpu_seconds() - cpu, self.cpu_seconds(topology.SERVER) - server
-        delivered = (self.received(to_host) - before).frames - (len(pings) if is_up else 0)
+        delivered = self.received(to_host) - before - (len(pings) if is_up else 0)
         return self._sample(case, sent.sent, delivered, OCTETS, sent.seconds, cpu, server, pings)
 
     def transfer(self, case: Case, seconds: float) -> LabSample:
@@ -317,35 +305,33 @@ class Bench:
 
     def out_of_source(self, case: Case, count: int) -> LabSample:
         """Downstream: a burst of so many records, until the last has come. Of packets alike, or of one TCP flow."""
-        if case.load == BULK:
+        is_flow = case.load == BULK
+        if is_flow:
             self._ask(f"flow {count} {SEGMENT_SOURCE} {topology.HOST5_ADDRESS} {SEGMENT}")
         else:
             self._ask(f"flood {count} {self.downstream_frame()[traffic.FRAME_HEADER :].hex()}")
-        before, cpu = self.received(topology.HOST5), self.cpu_seconds()
-        self._tell("go")
-        size = SEGMENT if case.load == BULK else OCTETS
-        begin, end, delivered = self._watch(before, count, in_segments=case.load == BULK)
+        with self._watching(count, SEGMENT if is_flow else 0) as watching:
+            cpu = self.cpu_seconds()
+            self._tell("go")
+            burst = Burst(**self._read(watching))
+            cpu = self.cpu_seconds() - cpu
         sent = self._answer()["sent"]
-        return self._sample(case, sent, delivered, size, end - begin, self.cpu_seconds() - cpu)
+        size = SEGMENT if is_flow else OCTETS
+        return self._sample(case, sent, burst.delivered, size, burst.end - burst.begin, cpu)
 
-    def _watch(self, before: Received, count: int, *, in_segments: bool) -> tuple[float, float, int]:
-        """When the first came, when the last, and how many."""
-        begin = end = time.monotonic()
-        last = 0
-        deadline = begin + READY_SECONDS
-        while time.monotonic() < deadline:
-            come, now = self.received(topology.HOST5) - before, time.monotonic()
-            found = come.segments if in_segments else come.frames
-            if last == 0:
-                begin = now
-            if found != last:
-                last, end = found, now
-            elif last and now - end > DRAIN_SECONDS:
-                break
-            if last >= count:
-                break
-            time.sleep(0.01)
-        return begin, max(end, begin + 1e-3), last
+    @contextmanager
+    def _watching(self, count: int, segment: int) -> Iterator[subprocess.Popen[str]]:
+        """Somebody who watches what comes to the host inside."""
+        program = [sys.executable, "-m", "glassgate.conformance.bench.watcher"]
+        overhead = traffic.FRAME_HEADER + OCTETS - SEGMENT
+        command = [*program, topology.UPLINK, str(count), str(overhead), str(segment)]
+        with subprocess.Popen(
+            self.lab.command(topology.HOST5, command), stdout=subprocess.PIPE, text=True,
+            env=programs.environment(), cwd="/",
+        ) as watching:  # fmt: skip
+            self._read(watching)
+            self._place(watching.pid, isolation.WATCHER)
+            yield watching
 
     def _sample(
         self,

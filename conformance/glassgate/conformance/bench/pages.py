@@ -16,9 +16,9 @@ def tables(found: Found) -> dict[str, str]:
     if found.core:
         sheet = report.core_sheet(list(found.core.values()), found.limit, found.base)
         made["core"] = _page(sheet, found.around["core"])
-    for offloads in found.lab:
-        sheet = report.lab_sheet(found.samples(offloads), found.lab_base, offloads)
-        made[f"lab-offloads-{offloads}"] = _page(sheet, found.around[f"lab {offloads}"])
+    for setting in found.lab:
+        sheet = report.lab_sheet(found.samples(setting), found.lab_base, setting)
+        made[f"lab-{setting.word}"] = _page(sheet, found.around[setting.word])
     if found.scale:
         made["scale"] = _page(report.scale_sheet(list(found.scale.values())), found.around["scale"])
     if found.memory:
@@ -43,7 +43,7 @@ def pictures(found: Found) -> dict[str, str]:
         made["core"] = plot.core(list(found.core.values()), found.limit)
     if found.scale:
         made["scale"] = plot.scale(list(found.scale.values()))
-    if found.lab:
-        offloads = "on" if "on" in found.lab else next(iter(found.lab))
-        made["lab"] = plot.lab(found.samples(offloads), found.lab_base)
+    usual = found.usual_setting()
+    if usual is not None:
+        made["lab"] = plot.lab(found.samples(usual), found.lab_base)
     return made

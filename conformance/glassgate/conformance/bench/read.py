@@ -11,7 +11,7 @@ from typing import Any
 from glassgate.conformance.bench.figures import BenchError, Figure
 from glassgate.conformance.bench.memory import MemoryFigure
 from glassgate.conformance.bench.report import MICRO, SCHEMA
-from glassgate.conformance.bench.samples import Case, LabSample
+from glassgate.conformance.bench.samples import Case, LabFigure, LabSample, Setting
 from glassgate.conformance.bench.scale import ScaleFigure
 
 
@@ -20,7 +20,7 @@ class Found:
     """All that the files hold."""
 
     around: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the figures depend on, by the table: core, scale, memory, and lab with its offloads."""
+    """What the figures depend on, by the table: core, scale, memory, and each setting of the lab."""
     limit: str = ""
     base: str = ""
     lab_base: str = ""
@@ -30,12 +30,25 @@ class Found:
     """By state, gateway and number of entries."""
     memory: dict[tuple[str, str], MemoryFigure] = field(default_factory=dict)
     """By gateway and interface."""
-    lab: dict[str, dict[tuple[Case, str], list[LabSample]]] = field(default_factory=dict)
-    """By offloads, case and gateway."""
+    lab: dict[Setting, dict[tuple[Case, str], list[LabSample]]] = field(default_factory=dict)
+    """By setting, case and gateway."""
 
-    def samples(self, offloads: str) -> list[LabSample]:
-        """All of the lab with these offloads."""
-        return [sample for samples in self.lab.get(offloads, {}).values() for sample in samples]
+    def samples(self, setting: Setting) -> list[LabSample]:
+        """All of the lab in that setting."""
+        return [sample for samples in self.lab.get(setting, {}).values() for sample in samples]
+
+    def usual_setting(self) -> Setting | None:
+        """The setting in which all was measured, as near to real cards as there is."""
+        usual = [setting for setting in self.lab if not setting.isolated]
+        return min(usual, key=lambda setting: setting.offloads != "on", default=None)
+
+    def figure(self, case: Case, gateway: str) -> tuple[Setting, LabFigure] | None:
+        """Of a case and a gateway the figure that is nearest to real, and of those the least disturbed one."""
+        there = [setting for setting, taken in self.lab.items() if (case, gateway) in taken]
+        if not there:
+            return None
+        best = min(there, key=lambda setting: (setting.offloads != "on", not setting.isolated))
+        return best, LabFigure(tuple(self.lab[best][case, gateway]))
 
 
 def read(files: Iterable[Path]) -> Found:
@@ -82,9 +95,9 @@ def _take_scale(found: Found, content: Mapping[str, Any]) -> None:
 
 def _take_lab(found: Found, content: Mapping[str, Any]) -> None:
     found.lab_base = content["base"]
-    offloads = content["offloads"]["external"]
-    found.around[f"lab {offloads}"] = content["environment"]
-    taken = found.lab.setdefault(offloads, {})
+    setting = Setting(content["offloads"]["external"], content["isolated"])
+    found.around[setting.word] = content["environment"]
+    taken = found.lab.setdefault(setting, {})
     for one in content["figures"]:
         case = Case(one["far_end"], one["direction"], one["load"])
         taken[case, one["gateway"]] = [_sample(one, case, sample) for sample in one["samples"]]

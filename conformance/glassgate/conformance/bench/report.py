@@ -12,7 +12,7 @@ from typing import Any
 from glassgate.conformance.bench import samples as lab_samples
 from glassgate.conformance.bench.figures import Figure
 from glassgate.conformance.bench.memory import Memory, MemoryFigure
-from glassgate.conformance.bench.samples import LabFigure, LabSample
+from glassgate.conformance.bench.samples import LabFigure, LabSample, Setting
 from glassgate.conformance.bench.scale import ScaleFigure
 from glassgate.conformance.bench.sheets import Sheet, ratio, thousands
 
@@ -161,7 +161,7 @@ def scale_json(around: Mapping[str, Any], found: Sequence[ScaleFigure], held: Se
 # ── lab ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def lab_sheet(samples: Sequence[LabSample], base: str, offloads: str) -> Sheet:
+def lab_sheet(samples: Sequence[LabSample], base: str, setting: Setting) -> Sheet:
     """A line for each case and gateway."""
     found = lab_samples.figures(samples)
     rows = []
@@ -171,7 +171,7 @@ def lab_sheet(samples: Sequence[LabSample], base: str, offloads: str) -> Sheet:
         rows.append((case.name if case != last else "", gateway, *cells))
         last = case
     return Sheet(
-        f"The same traffic through each gateway (ratios against {base}; offloads of the external cables {offloads})",
+        f"The same traffic through each gateway (ratios against {base}; {setting.name})",
         ("traffic", "gateway"),
         ("packets/s", "Mbit/s", "lost", "CPU µs", "busy", "rate ×", "packets/CPU ×", "ping ms", "×", "99 %", "×"),
         rows,
@@ -200,12 +200,12 @@ def _latency_cells(figure: LabFigure, its_base: LabFigure | None, share: float) 
     return f"{lab_samples.percentile(figure.pings_ms, share):.2f}", ratio(times)
 
 
-def lab_json(around: Mapping[str, Any], samples: Sequence[LabSample], base: str, offloads: str) -> dict[str, Any]:
+def lab_json(around: Mapping[str, Any], samples: Sequence[LabSample], base: str, setting: Setting) -> dict[str, Any]:
     """All of ``bench lab``."""
     found = lab_samples.figures(samples)
     listed = [_lab_figure_json(figure, found.get((case, base))) for (case, _), figure in found.items()]
-    cards = {"external": offloads, "internal": "on at the gateway's end"}
-    return document("lab", around, {"base": base, "offloads": cards, "figures": listed})
+    cards = {"external": setting.offloads, "internal": "on at the gateway's end"}
+    return document("lab", around, {"base": base, "offloads": cards, "isolated": setting.isolated, "figures": listed})
 
 
 def _lab_figure_json(figure: LabFigure, its_base: LabFigure | None) -> dict[str, Any]:

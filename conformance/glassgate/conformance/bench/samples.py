@@ -87,6 +87,27 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """How the labs were."""
+
+    offloads: str
+    """``on`` or ``off``, on the external cables."""
+    isolated: bool
+    """Whether the gateway had a processor to itself."""
+
+    @property
+    def name(self) -> str:
+        """As it is told."""
+        alone = ", gateway and testers isolated" if self.isolated else ""
+        return f"offloads of the external cables {self.offloads}{alone}"
+
+    @property
+    def word(self) -> str:
+        """For the name of a file."""
+        return f"offloads-{self.offloads}{'-isolated' if self.isolated else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class LabSample:
     """One turn of one gateway."""
 
