@@ -92,7 +92,7 @@ def test_the_size_that_would_fit_is_the_one_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("total_length", "next_lower"),  # the table of RFC 1191 7.1
+    ("total_length", "next_lower"),  # table 7-1 of RFC 1191
     [
         (65535, 32000),
         (32000, 17914),

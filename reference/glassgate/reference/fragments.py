@@ -4,9 +4,9 @@ Below: ipv4.py and options.py. Above: forwarding.py cuts packets in transit; the
 for a router does not reassemble what it forwards (RFC 1812 5.2.6). Standards: RFC 791 3.2; RFC 1812 4.2.2.7;
 RFC 1122 3.3.2; RFC 5722, which discards overlapping fragments in IPv6, as is done here for IPv4.
 
-    the payload of a datagram, in octets              0      1456   1480                  2960      3000
-    one packet                                        |-------------------------------------------|
-    cut for an MTU of 1500: offsets 0, 185, 370       |-- 1480, MF --------|-- 1480, MF --|--- 40 ---|
+    the payload of a datagram, in octets           0               1480              2960  3000
+    one packet                                     |-----------------------------------------|
+    cut for an MTU of 1500: offsets 0, 185, 370    |-- 1480, MF ----|-- 1480, MF ----|-- 40 --|
 
 Offsets in the header count units of 8 octets, so every fragment but the last carries a multiple of 8. Here they are in
 octets, like every length. Not handled here: what is done with a datagram once it is whole.

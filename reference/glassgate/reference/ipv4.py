@@ -1,7 +1,7 @@
 """IPv4: is this a packet at all, and what does its header say?
 
 Below: Ethernet inside, the tunnel's data channel outside. Above: fragments, ICMP, UDP, TCP, and forwarding, which
-decides where a packet goes. Standards: RFC 791 3.1; RFC 1812 5.2.2; RFC 1122 3.2.1.
+decides where a packet goes. Standards: RFC 791 3.1; RFC 1812 4.2.2.5, 5.2.2; RFC 1122 3.2.1.
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -173,7 +173,7 @@ def decremented(packet: Packet) -> Packet:
     """The packet with its time to live less one, and nothing else changed (S17, S18).
 
     The checksum is adjusted, not computed anew: a header that was corrupted inside the gateway must not leave it with
-    a good checksum (RFC 1812 5.2.2 has that reason). Time to live and protocol share the word that changes.
+    a good checksum (RFC 1812 4.2.2.5 has that reason). Time to live and protocol share the word that changes.
     """
     assert packet.time_to_live > 1
     assert packet.header_checksum is not None

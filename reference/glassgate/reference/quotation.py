@@ -1,7 +1,7 @@
 """Quotations: whose packet is an ICMP error about?
 
 Below: icmp.py reads the error. Above: ``external.py`` and ``gateway.py`` look for the connection that sent the packet,
-and for the sequence number among those in flight: only then is the error believed. Standards: RFC 792; RFC 1191 4, 7.1;
+and for the sequence number among those in flight: only then is the error believed. Standards: RFC 792; RFC 1191 4, 5, 7;
 RFC 5927 4.1.
 
     the error's data   |  IPv4 header as sent, 20 octets or more  | source port | destination port | sequence number |
@@ -22,7 +22,7 @@ from glassgate.reference.tcp.sequence import SequenceNumber
 QUOTED = struct.Struct("!HHI")
 """Both ports, and the sequence number if it is TCP."""
 PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
-"""What to try when a router that drops does not say what it would take (RFC 1191 7.1)."""
+"""What to try when a router that drops does not say what it would take (RFC 1191 5; the plateaus of table 7-1)."""
 
 
 @dataclass(frozen=True, slots=True)
