@@ -1,8 +1,8 @@
 """Quotations: whose packet is an ICMP error about?
 
 Below: icmp.py reads the error. Above: ``external.py`` and ``gateway.py`` look for the connection that sent the packet,
-and for the sequence number among those in flight: only then is the error believed. Standards: RFC 792; RFC 1191 4, 5, 7;
-RFC 5927 4.1.
+and for the sequence number among those in flight: only then is the error believed. Standards: RFC 792;
+RFC 1191 4, 5, 7; RFC 5927 4.1.
 
     the error's data   |  IPv4 header as sent, 20 octets or more  | source port | destination port | sequence number |
 

@@ -9,7 +9,8 @@ record and this file is not used. Standards: OpenVPN socket.c stream_buf_*; PROT
     |             length            |  the record, ``length`` octets …
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 
-The length does not count itself. Nothing marks where a record begins, so after one bad length all is lost: the stream ends.
+The length does not count itself. Nothing marks where a record begins, so after one bad length all is lost: the stream
+ends.
 """
 
 from __future__ import annotations
