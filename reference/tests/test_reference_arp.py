@@ -278,6 +278,19 @@ def test_a_learned_entry_makes_room_too_and_takes_waiting_packets_along() -> Non
     assert [step.detail.get("packets_lost") for step in steps if isinstance(step, Note)] == [1, None]
 
 
+def test_a_neighbour_that_is_given_up_is_not_used_by_what_is_refused_and_gives_way_first() -> None:
+    table = neighbours(Limits(arp_neighbours=2))
+    send(table, b"one", 1.0, OTHER)
+    for now in (2.0, 3.0, 4.0):
+        list(table.tick(now))
+    receive(table, REPLY, 4.1)
+    assert [step.because.slug for step in send(table, b"two", 4.2, OTHER) if isinstance(step, Unreachable)] == [
+        "s31-negative"
+    ]
+    send(table, b"new", 4.3, IPv4Address("10.38.2.7"))
+    assert ip_packets(send(table, b"still", 4.4, HOST)) == [(str(HOST_MAC), b"still")]
+
+
 # ── tick: asking again, giving up, expiring ──────────────────────────────────────────────────────────────────────────
 
 

@@ -261,13 +261,14 @@ class Neighbours:
             yield _waits(rules.S31_ASK, neighbour, waiting, 1)
             yield self._request(neighbour, BROADCAST, rules.S31_ASK)
             return
+        if isinstance(entry, Missing):  # this is no use of it: who is not there crowds out nobody who is
+            yield Unreachable(waiting, neighbour, rules.S31_NEGATIVE)
+            return
         self._entries[neighbour] = self._entries.pop(neighbour)
         if isinstance(entry, Known):
             yield rules.S31_KNOWN
             yield from self._transmit_packet(entry.hardware, waiting, because)
             yield from self._refresh(neighbour, entry, now)
-        elif isinstance(entry, Missing):
-            yield Unreachable(waiting, neighbour, rules.S31_NEGATIVE)
         else:
             yield from self._enqueue(neighbour, entry, waiting)
 
