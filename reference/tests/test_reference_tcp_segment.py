@@ -96,6 +96,10 @@ def test_dpkt_reads_what_is_built_and_computes_the_same_checksum(segment: Segmen
     )
     assert read.off * 4 + len(segment.text) == len(octets)
     assert bytes(read.data) == segment.text
+    options = dict(dpkt.tcp.parse_opts(read.opts))
+    size, scale = options.get(dpkt.tcp.TCP_OPT_MSS), options.get(dpkt.tcp.TCP_OPT_WSCALE)
+    assert (None if size is None else int.from_bytes(size, "big")) == segment.maximum_segment_size
+    assert (None if scale is None else scale[0]) == segment.window_scale
     assert octets == with_checksum(octets)
 
 
