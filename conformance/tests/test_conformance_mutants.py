@@ -32,7 +32,8 @@ from glassgate.conformance.mutants.making import (
 from glassgate.conformance.mutants.trying import Laboratory, Trial, Verdict, heard
 from glassgate.conformance.subjects import discovery
 
-VECTORS = [v for file in model.load_packaged() for v in file.vectors if v.id in ("fwd-ttl-1", "fwd-ttl-2", "fwd-udp")]
+CHOSEN = ("fwd-ttl-1", "fwd-ttl-2", "fwd-udp", "fwd-checksum-of-options")
+VECTORS = [vector for file in model.load_packaged() for vector in file.vectors if vector.id in CHOSEN]
 IPV4 = path_of("ipv4").read_text("utf-8")
 LINE = "VERSION = 4"
 
@@ -182,6 +183,12 @@ def test_a_change_that_a_vector_notices_is_killed_by_it(trial_of: Callable[..., 
 
 def test_a_change_that_no_vector_notices_survives(trial_of: Callable[..., Trial]) -> None:
     assert trial_of("VERSION = 4", "VERSION = 4 + 0").verdict is Verdict.SURVIVED
+
+
+def test_another_reason_than_the_rule_that_a_vector_cites_is_noticed(trial_of: Callable[..., Trial]) -> None:
+    trial = trial_of("Malformed(rules.S9_CHECKSUM, ", "Malformed(rules.S9_VERSION, ")
+
+    assert (trial.verdict, trial.vector) == (Verdict.KILLED, "fwd-checksum-of-options")
 
 
 def test_a_module_that_cannot_be_loaded_is_stillborn_and_does_not_count(trial_of: Callable[..., Trial]) -> None:
@@ -354,3 +361,26 @@ def test_a_sample_does_not_ask_for_every_excuse(
 def test_an_unknown_module_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["mutants", "ipv6"]) == 2
     assert "no module is called ipv6; known: addresses, " in capsys.readouterr().err
+
+
+# ── the page ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_tells_the_score_with_and_without_what_means_the_same_and_each_survivor_once(
+    tool: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survivors = [survivor("a | b", "a + b"), survivor("a | b", "a ^ b"), survivor("return", "")]
+    excuses = [
+        Excuse("ipv4", "a | b", (), "", "Equivalent: no bit in common."),
+        Excuse("ipv4", "return", (), "", "Only the note differs."),
+    ]
+    monkeypatch.setattr(command, "read_excuses", lambda: excuses)
+    monkeypatch.setattr(command, "_tried", _trials(*killed(97), *survivors))
+
+    run(["mutants", "ipv4", "--page", str(tmp_path / "page.md")])
+
+    lines = (tmp_path / "page.md").read_text("utf-8").splitlines()
+    assert "| `ipv4` | 100 | 97 | 3 | 2 | 97.0 % | 99.0 % |" in lines
+    assert "| **all** | 100 | 97 | 3 | 2 | 97.0 % | 99.0 % |" in lines
+    assert "- `a | b` becomes `a + b`, `a ^ b`. Equivalent: no bit in common." in lines
+    assert "- `return` becomes `(left out)`. Only the note differs." in lines

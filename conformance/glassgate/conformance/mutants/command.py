@@ -10,8 +10,10 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -21,6 +23,7 @@ from rich.table import Table
 from glassgate.conformance import model
 from glassgate.conformance.mutants.excuses import Excuse, ExcuseError, excuse_for, read_excuses, read_left_out, unneeded
 from glassgate.conformance.mutants.making import DATA_PLANE, Mutant, ToolMissing, mutants_of, path_of
+from glassgate.conformance.mutants.page import page as page_of
 from glassgate.conformance.mutants.trying import Laboratory, Trial, Verdict, heard
 from glassgate.conformance.subjects import discovery
 
@@ -70,7 +73,14 @@ class Score:
 @click.option("--seed", default=1, show_default=True, help="Another seed draws another sample.")
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, help="How many at a time.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write everything as JSON.")
-def mutants(modules: tuple[str, ...], sample: int | None, seed: int, jobs: int, json_file: Path | None) -> int:
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the score and every survivor by module as a page of the documentation.",
+)
+def mutants(
+    modules: tuple[str, ...], sample: int | None, seed: int, jobs: int, json_file: Path | None, page: Path | None
+) -> int:
     """Change the reference gateway a little, one change at a time, and run the vectors until one notices.
 
     MODULES are those of the data plane (with * and ? as usual); all if none is given. Exit status 1 if a change goes
@@ -94,8 +104,11 @@ def mutants(modules: tuple[str, ...], sample: int | None, seed: int, jobs: int, 
     scores = [Score(name, tuple(t for t in trials if t.mutant.module == name), tuple(excuses)) for name in chosen]
     total = Score("data plane" if not modules else "these", tuple(trials), tuple(excuses))
     _tell(scores, total, console)
+    found = _found(scores, total)
     if json_file is not None:
-        json_file.write_text(_as_json(scores, total), "utf-8")
+        json_file.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    if page is not None:
+        page.write_text(page_of(found, date.today().isoformat()), "utf-8")
     problems = _problems(total, excuses, is_sample=sample is not None)
     for problem in problems:
         console.print(problem, style="red", markup=False)
@@ -148,7 +161,7 @@ def _tell(scores: Sequence[Score], total: Score, console: Console) -> None:
         console.print(f"  + {trial.becomes}", markup=False)
 
 
-def _as_json(scores: Sequence[Score], total: Score) -> str:
+def _found(scores: Sequence[Score], total: Score) -> dict[str, Any]:
     def told(score: Score) -> dict[str, object]:
         return {"changes": score.counted, "survived": len(score.survivors), "per_cent": round(score.per_cent, 2)}
 
@@ -165,4 +178,4 @@ def _as_json(scores: Sequence[Score], total: Score) -> str:
         for trial in total.survivors
     ]
     modules = {score.name: told(score) for score in scores}
-    return json.dumps({"modules": modules, "total": told(total), "survivors": survivors}, indent=1) + "\n"
+    return {"modules": modules, "total": told(total), "survivors": survivors}

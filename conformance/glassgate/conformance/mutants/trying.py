@@ -4,7 +4,8 @@ The process is forked from one that has everything loaded: vectors, runner and t
 change costs the loading of the modules that depend on it, and nothing of it can stay behind. Vectors that never enter
 the function of the change are left out; those that killed its neighbours come first. Each is run in one pass: the
 other differs in the kind of buffer, and the reference copies what it is given before it looks at it. A vector notices a
-change if it fails, or if another of its outcomes comes than comes of the reference.
+change if it fails, if another of its outcomes comes than comes of the reference, or if a rule that it cites is no
+longer told as the reason, for ``glassgate rules`` demands that, too.
 """
 
 from __future__ import annotations
@@ -85,6 +86,14 @@ class Sound:
     """The vectors that enter a function, by the path of its file and its first line."""
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The outcomes that are taken, where a vector has several."""
+    named: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Which of the rules that a vector cites are told as reasons while it runs."""
+
+
+def named(result: runner.VectorResult) -> frozenset[str]:
+    """The rules that the vector cites and the gateway told as a reason."""
+    told = frozenset(note.rule for step in result.steps for note in step.notes)
+    return told.intersection(result.vector.rules)
 
 
 def heard(implementation: Implementation, vectors: Sequence[Vector]) -> Sound:
@@ -102,9 +111,10 @@ def heard(implementation: Implementation, vectors: Sequence[Vector]) -> Sound:
         seen.clear()
         sys.setprofile(enter)
         try:
-            sound.flags[vector.id] = runner.run_vector(subject, vector, subject.capabilities).flags
+            result = runner.run_vector(subject, vector, subject.capabilities)
         finally:
             sys.setprofile(None)
+        sound.flags[vector.id], sound.named[vector.id] = result.flags, named(result)
         for place in seen:
             sound.entered[place].append(vector)
     return sound
@@ -209,7 +219,8 @@ class Laboratory:
         subject = _Once(implementation, CALL_SECONDS)
         for vector in vectors:
             result = runner.run_vector(subject, vector, subject.capabilities)
-            if not result.status.is_good or result.flags != self._sound.flags[vector.id]:
+            sound = self._sound.flags[vector.id], self._sound.named[vector.id]
+            if not result.status.is_good or (result.flags, named(result)) != sound:
                 verdict = Verdict.ENDLESS if result.status is runner.Status.TIMEOUT else Verdict.KILLED
                 return verdict, vector.id, line
         return Verdict.SURVIVED, "", line
