@@ -22,6 +22,9 @@ from glassgate.contract.rules import RULES
 from glassgate.reference.tcp import states
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
+TEXTS = sorted(path for folder in (".", "docs", "tutorials", "conformance", "reference", "optimized")
+               for path in (ROOT / folder).glob("*.md"))  # fmt: skip
 PAGES = sorted(path.relative_to(HERE).with_suffix(".html").as_posix() for path in HERE.rglob("*.md"))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -74,6 +77,23 @@ def test_every_link_leads_to_a_page_and_an_anchor_that_exist(html: Path) -> None
             elif anchor and anchor not in pages[target].anchors:
                 broken.append(f"{path.relative_to(html)}: {link}")
     assert broken == []
+
+
+def anchors_of(text: str) -> set[str]:
+    """What a forge calls the headings of a Markdown page."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere_where_the_sources_are_read(text: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", text.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        address, anchor = urldefrag(link)
+        target = text.parent / address if address else text
+        if not re.match(r"[a-z]+:", link):
+            assert target.exists(), link
+            assert not anchor or anchor in anchors_of(target.read_text("utf-8")), link
 
 
 @pytest.mark.parametrize("picture", sorted(path.name for path in (HERE / "_static").glob("*.svg")))
