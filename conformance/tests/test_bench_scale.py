@@ -11,7 +11,7 @@ import pytest
 
 from glassgate.conformance import cli
 from glassgate.conformance.bench import report, scale, traffic
-from glassgate.conformance.bench.figures import Figure
+from glassgate.conformance.bench.figures import BenchError, Figure
 from glassgate.conformance.bench.scale import ScaleFigure, State
 from glassgate.conformance.subjects.discovery import find
 from glassgate.contract import Port, Transmit
@@ -49,6 +49,19 @@ def test_a_timer_runs_for_each_host_that_is_asked_for(name: str):
     filled = scale.timers(find(name), 30)
     requests = filled.gateway.tick(traffic.READY + 1.0)
     assert sum(isinstance(effect, Transmit) and effect.port is Port.INTERNAL for effect in requests) == 29
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_more_connections_than_a_host_has_ports_come_from_several(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scale, "PORTS", 10)
+    made = scale.contender(scale.STATES[3], find(name), 25)
+    assert made.prepare(scale.PERIOD)() == made.octets(scale.PERIOD)
+
+
+def test_a_gateway_that_takes_no_connection_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scale, "ECHO_PORT", 0)
+    with pytest.raises(BenchError, match="TCP connections: 0 frames answer SYN number 0, not one"):
+        scale.contender(scale.STATES[3], find("reference"), 1)
 
 
 def test_lines_grow_by_tens_up_to_what_is_wanted():

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 
 from glassgate.conformance.bench import traffic
 from glassgate.conformance.bench.doors import CONTRACT
-from glassgate.conformance.bench.figures import Contender, Figure, Work, take_turns
+from glassgate.conformance.bench.figures import BenchError, Contender, Figure, Work, take_turns
 from glassgate.conformance.packets import ACK, PSH, SYN, IPv4, tcp
 from glassgate.contract import Effect, Gateway, Implementation, Limits, Port, SeededEntropy, Transmit
 
@@ -29,6 +29,7 @@ LIMITS = Limits(
     tcp_half_open=MANY, tcp_connections=MANY,
 )  # fmt: skip
 ECHO_PORT = 7
+PORTS = 50_000
 OCTETS = 256
 PATIENCE, FULL_PATIENCE = 5.0, 600.0
 """How long filling one gateway may take, in seconds of processor time."""
@@ -128,6 +129,8 @@ def reassemblies(implementation: Implementation, count: int) -> Filled:
 def connections(implementation: Implementation, count: int) -> Filled:
     """Connections to the echo service, each established; an octet to one after the other, which comes back."""
     gateway = _begin(implementation)
+    for number in range(0, count, PORTS):
+        _meet(gateway, _client(number))
     open_ones = [_connect(gateway, number) for number in range(count)]
 
     def segments() -> Iterator[bytes]:
@@ -141,18 +144,24 @@ def connections(implementation: Implementation, count: int) -> Filled:
 def _connect(gateway: Gateway, number: int) -> int:
     """Open a connection; returns the gateway's initial sequence number."""
     effects = gateway.receive(Port.INTERNAL, _segment(number, 1, 0, SYN), traffic.READY)
-    (answer,) = (effect.data for effect in effects if isinstance(effect, Transmit))
-    theirs = int.from_bytes(answer[38:42], "big")
+    answers = [effect.data for effect in effects if isinstance(effect, Transmit)]
+    if len(answers) != 1:
+        raise BenchError(f"TCP connections: {len(answers)} frames answer SYN number {number}, not one")
+    theirs = int.from_bytes(answers[0][38:42], "big")
     gateway.receive(Port.INTERNAL, _segment(number, 2, theirs + 1, ACK), traffic.READY)
     return theirs
 
 
 def _segment(number: int, sequence: int, acknowledgment: int, flags: int, data: bytes = b"") -> bytes:
-    ports = 10_000 + number % 50_000, ECHO_PORT
-    source = str(IPv4Address(int(IPv4Address(SOMEBODY)) + number // 50_000))
+    ports, source = (10_000 + number % PORTS, ECHO_PORT), _client(number)
     payload = tcp(*ports, flags, sequence=sequence, acknowledgment=acknowledgment & 0xFFFFFFFF, data=data)
     packet = IPv4(source=source, destination=WIDE_GATEWAY, payload=payload).build().data
-    return traffic.frame(packet, _mac(SOMEBODY))
+    return traffic.frame(packet, _mac(source))
+
+
+def _client(number: int) -> str:
+    """Who has the connection of that number: a host has so many ports."""
+    return str(IPv4Address(int(IPv4Address(SOMEBODY)) + number // PORTS))
 
 
 STATES = (

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 150
+WIDTH = 165
 """Columns of a table that does not go to a terminal."""
 
 

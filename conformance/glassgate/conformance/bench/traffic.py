@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Interface
 
@@ -93,7 +94,7 @@ def datagram(source: str, destination: str, octets: int) -> bytes:
 
 def segments(source: str, destination: str, octets: int, count: int) -> Iterator[bytes]:
     """So many segments of one TCP flow, one after the other, which carry so many octets each."""
-    data = bytes(octets)
+    data = random.Random(1).randbytes(octets)  # octets of zero would be cheaper to sum
     for number in range(count):
         payload = tcp(5001, 5001, ACK, sequence=number * octets & 0xFFFFFFFF, acknowledgment=1, data=data)
         packet = IPv4(source=source, destination=destination, payload=payload, identification=number & 0xFFFF)
