@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glassgate.contract import ConfigError, GatewayConfig, Port, SeededEntropy, Transmit, rules
-from glassgate.optimized import InProcess
+from glassgate.contract import ConfigError, GatewayConfig, Note, Port, SeededEntropy, Transmit, rules
+from glassgate.optimized import BatchGateway, InProcess
 from glassgate.optimized import tunnel as tunnel_module
 from glassgate.optimized.buffers import RESERVED_FOR_CONTROL, SEND_BUFFER
+from glassgate.optimized.external import OutsideArp
 
 HOST, FAR = "10.38.2.5", "8.8.8.8"
 OWN, ROUTER, SERVER = "192.168.1.5", "192.168.1.1", "1.2.3.4"
@@ -440,3 +441,164 @@ def test_a_server_by_name_is_refused_in_one_line(monkeypatch):
     config = GatewayConfig.from_json({"tunnel": {"ovpn": "client"}})
     with pytest.raises(ConfigError, match=r"remote vpn\.example\.org: .* needs an IPv4 address, not a name"):
         InProcess(config, SeededEntropy(b""))
+
+
+# a kernel below
+
+
+def finished(make, octets):
+    """What a kernel makes of a frame with a virtio header: checksums completed, long segments cut."""
+    flags, kind, headers, size, begins, into = struct.unpack("=BBHHHH", octets[:10])
+    frame = octets[10:]
+    if not flags:
+        assert octets[:10] == bytes(10)
+        return [frame]
+    assert (flags, begins, into) == (1, 34, 16)
+    packet, segment, text = frame[14:34], frame[34:headers], frame[headers:]
+    assert kind == (len(text) > size > 0)
+    assert make.checksum(packet) == 0
+    assert int.from_bytes(packet[2:4], "big") == len(frame) - 14
+    pseudo = packet[12:20] + struct.pack(">HH", 6, len(frame) - 34)
+    assert int.from_bytes(segment[16:18], "big") % 0xFFFF == (0xFFFF - make.checksum(pseudo)) % 0xFFFF
+    port, to, sequence, acknowledgment, _, bits, window, _, urgent = struct.unpack(">HHIIBBHHH", segment[:20])
+    assert urgent == 0
+    found = []
+    for number, at in enumerate(range(0, max(len(text), 1), size or 1)):
+        is_last = at + size >= len(text) or not kind
+        mine = bits if is_last else bits & ~(PSH | FIN)
+        identification = (int.from_bytes(packet[4:6], "big") + number) & 0xFFFF
+        fields = {"acknowledgment": acknowledgment, "window": window, "fragment": 0x4000}
+        one = make.tcp(
+            OWN, SERVER, (port, to), mine, text[at : at + size] if kind else text, segment[20:],
+            sequence=(sequence + at) & 0xFFFFFFFF, identification=identification, **fields,
+        )  # fmt: skip
+        found.append(make.ethernet(one, frame[6:12], frame[:6]))
+        if is_last:
+            break
+    return found
+
+
+class WithKernel:
+    """The gateway as a driver has it, and the same for effects, which has the same events and the same chances."""
+
+    def __init__(self, make, outside, mtu, **overrides):
+        world = outside(mtu=mtu, **overrides)
+        self.make, self.config = make, world.config
+        self.kernel = BatchGateway(self.config, SeededEntropy(b"test"))
+        self.plain = BatchGateway(self.config, SeededEntropy(b"test"), recording=True)
+        self.largest = 0
+        self.sent = []
+        self.now = 0.0
+        self.port = self.expects = 0
+        self.next = 5000
+        for one in (self.kernel, self.plain):
+            one.start(0.0)
+        self.compare()
+        self.outer(make.ethernet(make.arp(2, ROUTER_MAC, ROUTER, OWN, MAC, MAC)[14:], ROUTER_MAC, MAC, 0x0806))
+        self.port, _, sequence = struct.unpack_from(">HHI", self.sent[-1], 34)
+        self.expects = sequence + 1
+        self.server(SYN | ACK, options=b"\x02\x04\x05\xb4\x01\x03\x03\x05")
+        self.inner([make.arp(1, make.hardware(HOST), HOST, "10.38.2.1")])
+
+    def outer(self, frame, is_vouched=False):
+        self.now += 0.001
+        for one in (self.kernel, self.plain):
+            one.receive_outside(memoryview(bytearray(frame)), [(0, len(frame))], self.now, is_vouched=is_vouched)
+        self.compare()
+
+    def inner(self, frames):
+        self.now += 0.001
+        for one in (self.kernel, self.plain):
+            buffer, bounds = bytearray(), []
+            for frame in frames:
+                bounds.append((len(buffer), len(buffer) + len(frame)))
+                buffer += frame
+            one.receive_frames(memoryview(buffer), bounds, self.now)
+        self.compare()
+
+    def server(self, flags, text=b"", options=b"", change=None, is_vouched=False, **fields):
+        given = {"sequence": self.next, "acknowledgment": self.expects & 0xFFFFFFFF, "window": 0x7FFF} | fields
+        packet = self.make.tcp(SERVER, OWN, (1194, self.port), flags, text, options, **given)
+        self.next += len(text) + bool(flags & (SYN | FIN))
+        packet = change(packet) if change else packet
+        self.outer(self.make.ethernet(packet, ROUTER_MAC, MAC), is_vouched)
+
+    def compare(self):
+        frames = self.kernel.external.frames
+        assert all(start >= 0 for start, _ in frames.bounds)
+        left = [bytes(frames.view[start:end]) for start, end in frames.bounds]
+        frames.sent()
+        found = [piece for octets in left for piece in finished(self.make, octets)]
+        effects = self.plain.outgoing.take_effects()
+        assert found == [e.data for e in effects if isinstance(e, Transmit) and e.port is Port.EXTERNAL]
+        self.largest = max([self.largest, *map(len, left)])
+        self.sent = found
+        self.inside = [bytes(self.kernel.outgoing.frames[a:b]) for a, b in self.kernel.outgoing.frame_bounds]
+        assert self.inside == [e.data for e in effects if isinstance(e, Transmit) and e.port is Port.INTERNAL]
+        self.kernel.outgoing.frames_sent()
+        for frame in found:
+            if frame[12:14] == b"\x08\x00":
+                sequence = struct.unpack_from(">I", frame, 38)[0]
+                ahead = sequence + len(frame) - 54 - (self.expects & 0xFFFFFFFF)
+                self.expects += max(ahead, 0) if len(frame) > 58 else 0
+
+
+@pytest.mark.parametrize("mtu", [1500, 576])
+def test_what_the_kernel_cuts_and_sums_is_what_would_have_been_sent(make, outside, mtu):
+    world = WithKernel(make, outside, mtu)
+    frames = [make.ethernet(udp_out(make, 1300), make.hardware(HOST)) for _ in range(40)]
+    for _ in range(12):
+        world.inner(frames)
+        world.server(ACK)
+    assert world.largest > 10 * mtu
+    world.server(ACK | FIN)
+    world.server(ACK)
+
+
+def test_what_the_kernel_vouches_for_is_not_summed_and_may_be_large(make, outside):
+    world = WithKernel(make, outside, 1500)
+    far = outside()
+    packets = [make.udp(FAR, HOST, 2, 1, bytes([number]) * 1300) for number in range(45)]
+    stream = b"".join(far.record(packet) for packet in packets)
+
+    def unfinished(packet):
+        return packet[:36] + b"\x12\x34" + packet[38:]
+
+    world.server(ACK | PSH, stream[:60000], change=unfinished, is_vouched=True)
+    assert len(world.inside) == 60000 // (2 + 24 + 1328)
+    came = world.inside
+    world.server(ACK | PSH, stream[60000:], change=unfinished)
+    assert world.inside == []
+    world.server(ACK | PSH, stream[60000:], sequence=5001 + 60000)
+    assert [frame[14:] for frame in came + world.inside] == [
+        make.udp(FAR, HOST, 2, 1, bytes([number]) * 1300, ttl=63) for number in range(45)
+    ]
+
+
+def test_without_the_routers_address_nothing_is_left_to_the_kernel(make, outside, monkeypatch):
+    """A packet that waits for ARP leaves later as it is: it must be whole."""
+    world = WithKernel(make, outside, 1500)
+    sent = []
+    monkeypatch.setattr(OutsideArp, "header_for", lambda self, address, now: None)
+    monkeypatch.setattr(OutsideArp, "is_given_up", lambda self, address: False)
+    monkeypatch.setattr(OutsideArp, "send", lambda self, view, start, end, *more: sent.append(bytes(view[start:end])))
+    frames = [make.ethernet(udp_out(make, 1300), make.hardware(HOST)) for _ in range(20)]
+    buffer = b"".join(frames)
+    bounds = [(at, at + len(frames[0])) for at in range(0, len(buffer), len(frames[0]))]
+    world.kernel.receive_frames(memoryview(bytearray(buffer)), bounds, world.now)
+    assert len(sent) > 1
+    for packet in sent:
+        assert len(packet) <= 1500
+        assert make.checksum(packet[12:20] + struct.pack(">HH", 6, len(packet) - 20) + packet[20:]) == 0
+
+
+def test_segments_that_are_taken_are_counted_where_nobody_wants_a_note_of_each(make, outside):
+    world = WithKernel(make, outside, 1500, notes=False)
+    world.kernel.outgoing.noting = True
+    world.server(ACK)
+    world.server(ACK, acknowledgment=world.expects + 5_000_000)
+    assert world.kernel.ordinary["l3-acceptable-ack"] == 1
+    assert "l3-unacceptable-ack" not in world.kernel.ordinary
+    noted = [effect.rule.slug for effect in world.kernel.outgoing.take_effects() if isinstance(effect, Note)]
+    assert "l3-unacceptable-ack" in noted
+    assert "l3-acceptable-ack" not in noted

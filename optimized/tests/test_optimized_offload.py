@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glassgate.optimized.offload import complete_checksum, segment
+from glassgate.optimized.offload import complete_checksum, leave_to_kernel, segment
 
 HOST, FAR = "10.38.2.5", "8.8.8.8"
 
@@ -61,3 +63,21 @@ def test_a_large_udp_segment_is_cut_into_datagrams(make):
         )
         for at in (0, 100, 200)
     ]
+
+
+# what we leave undone
+
+
+@pytest.mark.parametrize(("length", "size"), [(0, 500), (499, 500), (500, 500), (501, 500), (2000, 500)])
+def test_what_is_left_to_the_kernel_can_be_done_by_it(make, length, size):
+    """The header says all that is needed to make of it what there would have been."""
+    data = bytes(range(250)) * 8
+    packet = make.tcp(HOST, FAR, (1, 2), 24, data[:length], b"\x01" * 4)
+    whole = make.ethernet(packet, make.hardware(HOST))
+    view = memoryview(bytearray(b"\xa5" * 10 + whole[:50] + b"\xff\xff" + whole[52:]))
+    leave_to_kernel(view, 0, 58, size, len(view))
+    flags, kind, headers, cut_at, begins, into = struct.unpack("=BBHHHH", view[:10])
+    assert (flags, headers, begins, into) == (1, 58, 34, 16)
+    assert (kind, cut_at) == ((1, size) if length > size else (0, 0))
+    complete_checksum(view, 10, len(view), begins, into)
+    assert view[10:] == whole

@@ -30,7 +30,9 @@ def without_checksum(make, packet: bytes, at: int) -> bytes:
     return packet[: 20 + at] + (0xFFFF - make.checksum(pseudo)).to_bytes(2, "big") + packet[22 + at :]
 
 
-def unbound(receiving=None, ring: bytearray | None = None, slot_size: int = 2048) -> PacketSocket:
+def unbound(
+    receiving=None, ring: bytearray | None = None, slot_size: int = 2048, *, is_end: bool = False
+) -> PacketSocket:
     """A packet socket without an interface: from a ring in memory, or from some other socket."""
     made = PacketSocket.__new__(PacketSocket)
     made._arena = bytearray(ARENA)
@@ -40,6 +42,7 @@ def unbound(receiving=None, ring: bytearray | None = None, slot_size: int = 2048
     made._slot_size = slot_size
     made._receiving = receiving
     made.frames_received = made.frames_lost = 0
+    made._is_end, made.is_vouched = is_end, False
     return made
 
 
@@ -175,6 +178,50 @@ def test_the_bounded_batch_leaves_the_rest_for_later(make, monkeypatch):
         ring.put(frame_of(make, number))
     assert len(gathered(made)) == 3
     assert len(gathered(made)) == 2
+
+
+# where segments end
+
+
+def vouched(made: PacketSocket) -> list[tuple[bytes, bool]]:
+    return [(bytes(buffer[start:end]), made.is_vouched) for buffer, bounds in made.batches() for start, end in bounds]
+
+
+UNFINISHED, VERIFIED = virtio(1, 0, 0, 34, 6), virtio(2)
+LARGE_TCP, LARGE_UDP = virtio(1, 1, 500, 34, 16), virtio(1, 5, 500, 34, 6)
+
+
+def test_where_segments_end_the_kernel_answers_for_checksums_and_size(make):
+    ring = Ring()
+    made = unbound(ring=ring.memory, is_end=True)
+    large = make.ethernet(make.tcp(HOST, FAR, (9, 2), 16, bytes(1200)), make.hardware(HOST))
+    datagrams = make.ethernet(make.udp(HOST, FAR, 9, 2, bytes(900)), make.hardware(HOST))
+    put = [(frame_of(make, 1), PLAIN), (frame_of(make, 2), UNFINISHED), (frame_of(make, 3), VERIFIED)]
+    put += [(large, LARGE_TCP), (frame_of(make, 4), PLAIN), (datagrams, LARGE_UDP), (frame_of(make, 5), VERIFIED)]
+    for _ in range(3):
+        for frame, header in put:
+            assert ring.put(frame, header)
+        found = vouched(made)
+        assert found[:5] == [(frame, header != PLAIN) for frame, header in put[:5]]
+        assert [(len(frame) - 42, answered) for frame, answered in found[5:7]] == [(500, False), (400, False)]
+        assert found[7:] == [(frame_of(make, 5), True)]
+    assert made.frames_received == 3 * len(put)
+
+
+@pytest.mark.parametrize("has_ring", [True, False])
+def test_a_large_segment_is_taken_whole_where_it_ends(make, has_ring):
+    ring = Ring()
+    there, here = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    here.setblocking(False)
+    large = make.ethernet(make.tcp(HOST, FAR, (9, 2), 16, bytes(5000)), make.hardware(HOST))
+    frames = [(frame_of(make, 1), PLAIN), (large, LARGE_TCP), (frame_of(make, 2), UNFINISHED)]
+    with there, here:
+        made = unbound(here, ring.memory if has_ring else None, is_end=True)
+        for frame, header in frames:
+            ring.put(frame, header, status=3 if frame is large else 1)
+            if frame is large or not has_ring:
+                there.send(header + frame)
+        assert vouched(made) == [(frame, header != PLAIN) for frame, header in frames]
 
 
 # without a ring

@@ -184,7 +184,7 @@ def _open(
 ) -> PacketSocket:
     interface = str(options[side])
     try:
-        return PacketSocket(interface, bytes(settings.mac), settings.mtu, has_ring=has_ring)
+        return PacketSocket(interface, bytes(settings.mac), settings.mtu, has_ring=has_ring, is_end=side == "external")
     except PermissionError:
         raise Unusable(f"--{side} {interface}: root is needed to read Ethernet frames (or CAP_NET_RAW)") from None
     except OSError as error:

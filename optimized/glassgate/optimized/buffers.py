@@ -37,6 +37,9 @@ COMFORT = REGION // 2
 """Up to this fill a batch goes on. What lies beyond holds the largest thing that one packet can set free:
 65535 octets cut for an MTU of 68 with 60-octet headers, 8190 pieces of 94 octets, are 770 kB."""
 LARGEST_PACKET = 65535
+VIRTIO_LENGTH = 10
+NOTHING_LEFT = bytes(VIRTIO_LENGTH)
+"""The virtio header of a frame that leaves as it is."""
 SEND_BUFFER = 256 * 1024
 """What our own TCP outside holds until it is acknowledged, in octets."""
 RESERVED_FOR_CONTROL = 16 * 1024
@@ -250,7 +253,7 @@ class Outgoing:
 
 
 class OutsideFrames:
-    """Frames for the external network. Notes go where all notes go."""
+    """Frames for the external network, each with a virtio header before it. Notes go where all notes go."""
 
     __slots__ = ("_outgoing", "bounds", "capacity", "end", "octets", "refused", "view")
 
@@ -259,9 +262,10 @@ class OutsideFrames:
         self.capacity = outgoing.capacity
         self.octets = bytearray(self.capacity)
         self.view = memoryview(self.octets)
-        self.end = 0
+        self.end = VIRTIO_LENGTH
+        """Where the next frame begins."""
         self.bounds: list[tuple[int, int]] = []
-        """Start and end of each frame."""
+        """Start of each virtio header, and end of its frame."""
         self.refused = 0
         """Frames for which there was no room."""
 
@@ -286,14 +290,28 @@ class OutsideFrames:
         self.commit_frame(stop, because)
 
     def commit_frame(self, stop: int, because: Rule) -> None:
-        """Take the frame that was written at ``end`` up to ``stop``."""
+        """Take the frame that was written at ``end`` up to ``stop``: of it, nothing is left to the kernel."""
         if self._outgoing.recording:
             self._outgoing.effects.append(Transmit(Port.EXTERNAL, bytes(self.view[self.end : stop]), because))
         else:
-            self.bounds.append((self.end, stop))
-            self.end = stop
+            start = self.end - VIRTIO_LENGTH
+            self.view[start : self.end] = NOTHING_LEFT
+            self._take(start, stop)
+
+    def commit_unfinished(self, stop: int) -> None:
+        """Take the frame that was written at ``end``, and its virtio header (``offload.py``)."""
+        self._take(self.end - VIRTIO_LENGTH, stop)
+
+    def _take(self, start: int, stop: int) -> None:
+        self.bounds.append((start, stop))
+        self.end = stop + VIRTIO_LENGTH
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether a kernel is below that finishes what is left to it; in effects there is nothing left."""
+        return not self._outgoing.recording
 
     def sent(self) -> None:
         """The driver has sent (or given up) all frames."""
         self.bounds.clear()
-        self.end = 0
+        self.end = VIRTIO_LENGTH

@@ -26,6 +26,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 
+from glassgate.optimized.buffers import NOTHING_LEFT
 from glassgate.optimized.ethernet import HEADER_LENGTH as FRAME_HEADER
 from glassgate.optimized.ipv4 import (
     AT_PROTOCOL,
@@ -37,7 +38,7 @@ from glassgate.optimized.ipv4 import (
     WORD,
     write_checksum,
 )
-from glassgate.optimized.offload import NOTHING, VIRTIO, leave_to_kernel
+from glassgate.optimized.offload import VIRTIO, leave_to_kernel
 from glassgate.optimized.tcp import ACK, AT_FLAGS, PSH
 
 Bounds = Sequence[tuple[int, int]]
@@ -219,7 +220,7 @@ class Coalescer:
         to = frame + end - start
         view[frame:to] = frames[start:end]
         if len(pieces) == 1:
-            view[at:frame] = NOTHING
+            view[at:frame] = NOTHING_LEFT
             return to
         headers = AT_SEGMENT + (frames[start + AT_DATA_OFFSET] >> 4) * 4
         size = end - start - headers

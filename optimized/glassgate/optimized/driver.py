@@ -98,6 +98,7 @@ class Transport:
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
         self._wants_to_write = False
+        self._is_stream = True
         self.socket: socket.socket | None = None
         self.remote: Remote | None = None
         self.is_connected = False
@@ -124,6 +125,7 @@ class Transport:
             made.close()
             raise
         self.socket, self.remote, self.deadline = made, remote, deadline
+        self._is_stream = remote.proto == "tcp"
         self._wants_to_write = True
         self._epoll.register(made, select.EPOLLIN | select.EPOLLOUT)
 
@@ -137,7 +139,7 @@ class Transport:
             with contextlib.suppress(OSError):
                 for octets in last_words:
                     made.send(octets)
-            if made.type == socket.SOCK_STREAM:
+            if self._is_stream:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         made.close()
         self.socket, self.is_connected, self.deadline = None, False, NEVER
@@ -161,16 +163,15 @@ class Transport:
             OSError: the connection is broken, or the server has closed it.
         """
         assert self.socket is not None
-        is_stream = self.socket.type == socket.SOCK_STREAM
         try:
             count = self.socket.recv_into(room)
         except BlockingIOError:
             return None
         except ConnectionRefusedError:
-            if is_stream:
+            if self._is_stream:
                 raise
             return None  # transient: the server may come yet (16.2)
-        if count == 0 and is_stream:
+        if count == 0 and self._is_stream:
             raise ConnectionResetError(0, "closed by the server")
         return count
 
@@ -219,7 +220,7 @@ class Driver:
         with self._signals():
             try:
                 self.begin()
-                while not self.is_over:
+                while self._failure is None or not self.is_over:
                     self.turn()
             finally:
                 self.end()
@@ -301,7 +302,7 @@ class Driver:
         for buffer, bounds in outside.batches():
             if not bounds:
                 continue
-            is_full = gateway.receive_outside(buffer, bounds, now)
+            is_full = gateway.receive_outside(buffer, bounds, now, is_vouched=outside.is_vouched)
             self._flush()
             while is_full:
                 is_full = gateway.go_on(now)
@@ -374,7 +375,7 @@ class Driver:
     def _send_outside(self, frames: OutsideFrames) -> None:
         if frames.bounds and self._outside is not None:
             self.counters.outer_frames_out += len(frames.bounds)
-            self._outside.send(frames.view, frames.bounds)
+            self._outside.send_unfinished(frames.view, frames.bounds)
             frames.sent()
 
     def _send_frames(self) -> None:

@@ -15,19 +15,30 @@ Same contract as the reference's ``external.py``. Departures:
    buffer. Guard: ``test_optimized_external.py``.
 2. **Records of a batch share segments**: what several packets became leaves in full segments once the batch is done.
    Guard: the same file.
-3. **The router is the only neighbour that is remembered**: nobody else is sent anything but an ARP reply, so nobody
+3. **The kernel sums and cuts** (``offload.py``) where one is below, not where effects are made: many segments are
+   written as one with one header, and frames that the kernel vouches for are not summed again, however large they come.
+   Guard: the same file, by a kernel of its own.
+4. **The router is the only neighbour that is remembered**: nobody else is sent anything but an ARP reply, so nobody
    can crowd it out. Guard: the same file.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from glassgate.contract import ConfigError, Entropy, ExternalStack, GatewayConfig, NoteKind, Rule, rules
 from glassgate.optimized.addresses import dotted
 from glassgate.optimized.arp import Arp
-from glassgate.optimized.buffers import HEADROOM, Outgoing, OutsideFrames, WorkBuffer
+from glassgate.optimized.buffers import (
+    HEADROOM,
+    LARGEST_PACKET,
+    VIRTIO_LENGTH,
+    Outgoing,
+    OutsideFrames,
+    WorkBuffer,
+)
 from glassgate.optimized.checksum import is_intact, is_transport_intact, pseudo_header_sum, transport_checksum
 from glassgate.optimized.ethernet import HEADER_LENGTH as FRAME_HEADER
 from glassgate.optimized.ethernet import TYPE_ARP, TYPE_IPV4, Ethernet
@@ -58,8 +69,10 @@ from glassgate.optimized.ipv4 import (
     refusal,
     write_header,
 )
+from glassgate.optimized.offload import leave_to_kernel
 from glassgate.optimized.quotation import MESSAGE, Quote, read_quote
 from glassgate.optimized.tcp import ACK, HEADER_LENGTH, RST, SYN, Segment, syn_options, write_segment
+from glassgate.optimized.tcp import HEADER as TCP_HEADER
 from glassgate.optimized.tcp_connection import State, initial_sequence_number
 from glassgate.optimized.tcp_flow import FlowConnection
 from glassgate.optimized.tunnel import Flow, Tunnel
@@ -72,7 +85,8 @@ SECRET_LENGTH = 16
 NEVER = float("inf")
 
 REFUSALS = frozenset(
-    (
+    rule.slug
+    for rule in (
         rules.L3_SEQUENCE,
         rules.L3_CHALLENGE_RESET,
         rules.L3_CHALLENGE_SYN,
@@ -81,7 +95,7 @@ REFUSALS = frozenset(
         rules.L3_SYN_SENT,
     )
 )
-"""Fates of segments that change nothing."""
+"""Fates of segments that change nothing, by their slugs."""
 
 TakeDatagram = Callable[[memoryview, float], None]
 
@@ -115,6 +129,7 @@ class External:
         "_is_stream",
         "_leaving",
         "_mtu",
+        "_notes_ordinary",
         "_outgoing",
         "_own",
         "_port",
@@ -129,6 +144,7 @@ class External:
         "connection",
         "frames",
         "is_full",
+        "ordinary",
     )
 
     def __init__(
@@ -175,6 +191,9 @@ class External:
         """The connection that is the flow."""
         self._leaving: FlowConnection | None = None
         """The one before, which the server closed and which says its last words."""
+        self._notes_ordinary = config.notes
+        self.ordinary: Counter[str] = Counter()
+        """How many segments of the flow were taken, by rule, where no note is made of these."""
         self.is_full = False
         """Whether frames for inside must leave before more of the stream is taken."""
         outgoing.transport = self
@@ -274,16 +293,19 @@ class External:
 
     # ── receive ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def receive(self, frame: memoryview, start: int, end: int, now: float) -> None:
-        """Take a frame of the external network. It may be written over."""
+    def receive(self, frame: memoryview, start: int, end: int, now: float, *, is_vouched: bool = False) -> None:
+        """Take a frame of the external network. It may be written over.
+
+        It may be as large as IP allows. If it ``is_vouched``, its TCP or UDP checksum is known to be right.
+        """
         ether_type = self._ethernet.receive(frame, start, end)
         if ether_type == TYPE_IPV4:
-            self._receive_packet(frame, start + FRAME_HEADER, end, now)
+            self._receive_packet(frame, start + FRAME_HEADER, end, now, is_vouched)
         elif ether_type == TYPE_ARP:
             self._arp.receive(frame, start + FRAME_HEADER, end, now)  # s25-arp-reply
             self._connect_if_resolved(now)
 
-    def _receive_packet(self, packet: memoryview, start: int, end: int, now: float) -> None:
+    def _receive_packet(self, packet: memoryview, start: int, end: int, now: float, is_vouched: bool) -> None:
         # READ
         rule = refusal(packet, start, end)
         if rule is not None:
@@ -301,21 +323,21 @@ class External:
             whole = self._reassembly.receive(packet, start, end, None, now)
             if whole is None:
                 return None
-            packet, start, end = self._reassembly.whole.view, 0, whole[0]
+            packet, start, end, is_vouched = self._reassembly.whole.view, 0, whole[0], False
         # ANSWER
         protocol = packet[start + AT_PROTOCOL]
         if protocol == PROTOCOL_TCP and self._is_stream:
-            return self._receive_segment(packet, start, end, now)
+            return self._receive_segment(packet, start, end, now, is_vouched)
         if protocol == PROTOCOL_UDP and not self._is_stream:
-            return self._receive_datagram(packet, start, end, now)
+            return self._receive_datagram(packet, start, end, now, is_vouched)
         if protocol == PROTOCOL_ICMP:
             return self._receive_error(packet, start, end, now)
         return self._drop(rules.S25_SILENCE, packet, start, end)
 
-    def _receive_segment(self, packet: memoryview, start: int, end: int, now: float) -> None:
+    def _receive_segment(self, packet: memoryview, start: int, end: int, now: float, is_vouched: bool) -> None:
         """A segment of our flow, of the one that just ended, or a stranger's (S25_SILENCE)."""
         segment = self._segment
-        rule = segment.read(packet, start, end)
+        rule = segment.read(packet, start, end, is_vouched=is_vouched)
         if rule is not None:
             return self._drop(rule, packet, start, end)
         port = segment.destination_port
@@ -336,15 +358,17 @@ class External:
     def _take_segment(
         self, connection: FlowConnection, segment: Segment, packet: memoryview, start: int, now: float
     ) -> None:
-        noting = self._outgoing.noting
         index = len(self._outgoing.effects)
-        detail = describe(packet, start, segment.end) if noting else {}
+        end = segment.end  # another segment may be read meanwhile
         rule = connection.receive(segment, packet, now)
-        if noting:
-            kind = NoteKind.DROPPED if rule in REFUSALS else NoteKind.DELIVERED
-            self._outgoing.note_at(index, kind, rule, detail)
+        is_refused = rule.slug in REFUSALS
+        if not is_refused and not self._notes_ordinary:
+            self.ordinary[rule.slug] += 1
+        elif self._outgoing.noting:
+            kind = NoteKind.DROPPED if is_refused else NoteKind.DELIVERED
+            self._outgoing.note_at(index, kind, rule, describe(packet, start, end))
 
-    def _receive_datagram(self, packet: memoryview, start: int, end: int, now: float) -> None:
+    def _receive_datagram(self, packet: memoryview, start: int, end: int, now: float, is_vouched: bool) -> None:
         """A datagram of our flow is one record (RFC 768)."""
         at = start + header_length(packet, start)
         if end - at < UDP_HEADER_LENGTH:
@@ -355,7 +379,7 @@ class External:
             return self._drop(rules.L2_LENGTH, packet, start, end)
         stop = at + length
         pseudo = pseudo_header_sum(source, self._own, PROTOCOL_UDP, length)
-        if checksum and not is_transport_intact(pseudo, packet[at:stop]):
+        if checksum and not is_vouched and not is_transport_intact(pseudo, packet[at:stop]):
             return self._drop(rules.L2_CHECKSUM, packet, start, end)
         if (source, source_port, port) != (self._destination, self._destination_port, self._port):
             return self._drop(rules.S25_SILENCE, packet, start, end)
@@ -438,9 +462,34 @@ class External:
         frames.view[segment + HEADER_LENGTH : text_at] = options
         frames.view[text_at:stop] = text
         fields = port, self._destination_port, sequence, acknowledgment, (text_at - segment) << 2, flags, window
-        write_segment(frames.view, segment, stop, fields, self._own, self._destination)
-        self._send_packet(frames.view, packet, stop, PROTOCOL_TCP, DONT_FRAGMENT, now, because)
+        header = self._arp.header_for(self._router, now) if frames.has_kernel else None
+        if header is None:
+            write_segment(frames.view, segment, stop, fields, self._own, self._destination)
+            self._send_packet(frames.view, packet, stop, PROTOCOL_TCP, DONT_FRAGMENT, now, because)
+        else:
+            frames.view[frames.end : packet] = header
+            self._leave_to_kernel(packet, segment, text_at, stop, fields)
         return True
+
+    def _leave_to_kernel(self, packet: int, segment: int, text: int, end: int, fields: tuple[int, ...]) -> None:
+        """Write the headers; the checksum is the kernel's work, and so is the cut of what is more than a segment."""
+        frames = self.frames
+        size = self._mtu - (text - packet) if self.connection is None else self.connection.segment_size
+        TCP_HEADER.pack_into(frames.view, segment, *fields, 0, 0)
+        first = self._identification + 1 & 0xFFFF
+        self._identification = self._identification + max(1, -(-(end - text) // size)) & 0xFFFF  # one for each piece
+        write_header(frames.view, packet, end, first, DONT_FRAGMENT, 0, PROTOCOL_TCP, self._own, self._destination)
+        leave_to_kernel(frames.view, frames.end - VIRTIO_LENGTH, text - packet + FRAME_HEADER, size, end)
+        frames.commit_unfinished(end)
+
+    def most_text(self, connection: FlowConnection, now: float) -> int:
+        """How much text may leave at once: as many whole segments as IP has room for, if a kernel is there to cut."""
+        size = connection.segment_size
+        if connection is not self.connection or not self.frames.has_kernel:
+            return size
+        if self._arp.header_for(self._router, now) is None:
+            return size
+        return size * max(1, (LARGEST_PACKET - SMALLEST_HEADER - HEADER_LENGTH) // size)
 
     def _send_datagrams(self, now: float) -> None:
         """Each record is one datagram, in fragments if need be; what finds no room is lost, as datagrams may be."""

@@ -79,14 +79,19 @@ class BatchGateway:
         self.forwarding.upstream(buffer, bounds, now)
         self._finish_data(now)
 
-    def receive_outside(self, buffer: memoryview, bounds: Iterable[tuple[int, int]], now: float) -> bool:
-        """Take frames of the external network. True if frames must be sent before ``go_on``."""
+    def receive_outside(
+        self, buffer: memoryview, bounds: Iterable[tuple[int, int]], now: float, *, is_vouched: bool = False
+    ) -> bool:
+        """Take frames of the external network. True if frames must be sent before ``go_on``.
+
+        Of those that are ``is_vouched``, the kernel says that their TCP and UDP checksums are right.
+        """
         if now >= self.deadline:
             self.tick(now)
         external = self.external
         assert external is not None, "this configuration has no external port"
         for start, end in bounds:
-            external.receive(buffer, start, end, now)
+            external.receive(buffer, start, end, now, is_vouched=is_vouched)
         self._finish(now)
         return external.is_full
 
@@ -168,7 +173,9 @@ class BatchGateway:
         forwarding = self.forwarding
         if forwarding.notes_ordinary:
             return {}
-        return {rules.S14_FORWARD.slug: forwarding.ordinary_up, rules.S29_TO_HOST.slug: forwarding.ordinary_down}
+        outside = {} if self.external is None else self.external.ordinary
+        passed = {rules.S14_FORWARD.slug: forwarding.ordinary_up, rules.S29_TO_HOST.slug: forwarding.ordinary_down}
+        return passed | outside
 
     def stop(self, now: float) -> None:
         """Leave politely (S4_LEAVE): what the control plane has to say goes out, then our own connection's FIN."""

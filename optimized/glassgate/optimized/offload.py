@@ -41,9 +41,10 @@ from glassgate.optimized.tcp import ADDRESSES, AT_CHECKSUM
 
 VIRTIO = Struct("=BBHHHH")
 """flags · kind of segmentation · header length · segment size · where the checksum begins · its place from there."""
-NOTHING = bytes(VIRTIO.size)
-"""Of a frame that is to leave as it is."""
 NEEDS_CHECKSUM = 1
+VOUCHED = 3
+"""Either flag says that the kernel answers for the checksum: the sender is this machine and has not yet written it, or
+whoever received the frame (a network card, the kernel's own coalescing) has verified it."""
 SEGMENTED_TCP4 = 1
 SEGMENTED_UDP = 5
 WITH_ECN = 0x80
@@ -52,6 +53,11 @@ WITH_ECN = 0x80
 def is_segmented(kind: int) -> bool:
     """Whether this is to be cut, and we know how."""
     return kind & ~WITH_ECN in (SEGMENTED_TCP4, SEGMENTED_UDP)
+
+
+def is_tcp(kind: int) -> bool:
+    """Whether this is a large segment of TCP."""
+    return kind & ~WITH_ECN == SEGMENTED_TCP4
 
 
 def complete_checksum(frame: memoryview, start: int, end: int, at: int, into: int) -> None:

@@ -20,6 +20,7 @@ Same task as the reference's ``packet_socket.py``. Departures:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import socket
@@ -28,7 +29,15 @@ from struct import Struct, calcsize, pack
 
 from glassgate.optimized.coalescing import FEWEST, Coalescer, runs
 from glassgate.optimized.many import Many
-from glassgate.optimized.offload import NEEDS_CHECKSUM, VIRTIO, complete_checksum, is_segmented, segment
+from glassgate.optimized.offload import (
+    NEEDS_CHECKSUM,
+    VIRTIO,
+    VOUCHED,
+    complete_checksum,
+    is_segmented,
+    is_tcp,
+    segment,
+)
 
 ETH_P_ALL = 0x0003
 SOL_PACKET = 263
@@ -37,6 +46,7 @@ PACKET_RX_RING = 5
 PACKET_COPY_THRESH = 7
 PACKET_VERSION = 10
 PACKET_VNET_HDR = 15
+SO_RCVBUFFORCE = 33
 PACKET_IGNORE_OUTGOING = 23
 PACKET_MR_PROMISC = 1
 TPACKET_V2 = 1
@@ -61,6 +71,7 @@ ARENA = 1 << 20
 MOST_FRAMES = 64
 """Frames of one batch: their records leave before the next is taken, so that a full ring is no full flow."""
 
+RECEIVE_BUFFER = 4 << 20
 SEND_BUFFER = 1 << 20
 """Octets that may wait for the interface: frames of 64 KiB are few."""
 
@@ -90,7 +101,8 @@ def station_filter(mac: bytes) -> bytes:
 class PacketSocket:
     """One interface. ``batches`` gives what has arrived; ``send`` takes a frame."""
 
-    def __init__(self, interface: str, mac: bytes, mtu: int, *, has_ring: bool = True) -> None:
+    def __init__(self, interface: str, mac: bytes, mtu: int, *, has_ring: bool = True, is_end: bool = False) -> None:
+        """Open it. ``is_end``: TCP segments end here, as they come, and go no further."""
         self.interface = interface
         self._receiving = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._sending = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -100,6 +112,9 @@ class PacketSocket:
         self._many = Many.of()
         self._arena = bytearray(ARENA)
         self._arena_view = memoryview(self._arena)
+        self._is_end = is_end
+        self.is_vouched = False
+        """Whether the kernel answers for TCP and UDP checksums of the batch at hand (only where segments end)."""
         self._map: mmap.mmap | None = None
         self._ring: memoryview | None = None
         self._slot = 0
@@ -118,6 +133,8 @@ class PacketSocket:
         receiving = self._receiving
         receiving.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         receiving.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        with contextlib.suppress(OSError):  # what no slot holds waits in a queue, and frames of 64 KiB fill it soon
+            receiving.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         program = ctypes.create_string_buffer(station_filter(mac))
         count = len(station_filter(mac)) // calcsize("=HBBI")
         receiving.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pack("HL", count, ctypes.addressof(program)))
@@ -175,14 +192,19 @@ class PacketSocket:
             slot = (slot + 1) % slots
             start = at + offset
             flags, kind, _, segment_size, begins, into = VIRTIO.unpack_from(ring, start - VIRTIO.size)
-            if status & COPIED or is_segmented(kind):
+            is_vouched = self._is_end and flags & VOUCHED != 0
+            is_large = bool(status & COPIED) or (is_segmented(kind) and not (is_vouched and is_tcp(kind)))
+            if is_large or is_vouched is not self.is_vouched:
                 yield ring, bounds
                 self._release(ring, first, len(bounds))
-                first, bounds = slot, []
+                first, bounds = (slot or slots) - 1, []
+                self.is_vouched = is_vouched
+            if is_large:
                 yield self._large(ring, start, start + length, segment_size, bool(status & COPIED))
-                self._release(ring, (slot or slots) - 1, 1)
+                self._release(ring, first, 1)
+                first = slot
                 continue
-            if flags & NEEDS_CHECKSUM:
+            if flags & NEEDS_CHECKSUM and not is_vouched:
                 complete_checksum(ring, start, start + length, begins, into)
             bounds.append((start, start + length))
         yield ring, bounds
@@ -202,6 +224,7 @@ class PacketSocket:
         view = self._arena_view
         if not is_copied:
             view[: end - start] = ring[start:end]
+            self.is_vouched = False
             return view, self._cut(0, end - start, size)
         try:
             count = self._receiving.recv_into(view[:LARGEST_FRAME])
@@ -223,6 +246,9 @@ class PacketSocket:
             self.frames_received += 1
             bounds += self._finish(at, count)
             at = bounds[-1][1] + 7 & ~7 if bounds else 0
+            if self._is_end:  # each may have been vouched for, or not
+                yield view, bounds
+                bounds, at = [], 0
         yield view, bounds
 
     # ── what a sender left undone ─────────────────────────────────────────────────────────────────────────────────
@@ -232,9 +258,10 @@ class PacketSocket:
         view = self._arena_view
         start, end = at + VIRTIO.size, at + count
         flags, kind, _, size, begins, into = VIRTIO.unpack_from(view, at)
-        if is_segmented(kind):
+        self.is_vouched = self._is_end and flags & VOUCHED != 0 and (is_tcp(kind) or not is_segmented(kind))
+        if is_segmented(kind) and not self.is_vouched:
             return self._cut(start, end, size)
-        if flags & NEEDS_CHECKSUM:
+        if flags & NEEDS_CHECKSUM and not self.is_vouched:
             complete_checksum(view, start, end, begins, into)
         return [(start, end)]
 
@@ -252,6 +279,10 @@ class PacketSocket:
                 self._send(self._leaving, coalescer.view, joined)
         else:
             self._send(self._sending, frames, bounds)
+
+    def send_unfinished(self, frames: memoryview, bounds: list[tuple[int, int]]) -> None:
+        """Send frames that each have a virtio header before them, which says what is left to the kernel."""
+        self._send(self._leaving, frames, bounds)
 
     def _send(self, sending: socket.socket, frames: memoryview, bounds: list[tuple[int, int]]) -> None:
         if self._many is not None and len(bounds) >= FEW:

@@ -278,6 +278,10 @@ class Connection:
         """The peer sends no more: its FIN was reached."""
         raise NotImplementedError
 
+    def most_text(self, now: float) -> int:
+        """How much text may be emitted at once: a segment's, or a multiple where somebody below cuts it."""
+        return self.segment_size
+
     def emit(self, flags: int, sequence: int, at: int, length: int, now: float, because: Rule) -> bool:
         """Write a segment with ``length`` octets of the send buffer from ``at`` on. False if there is no room now."""
         raise NotImplementedError
@@ -683,8 +687,9 @@ class Connection:
         if self._duplicates and not self._is_recovering:
             window += min(self._duplicates, DUPLICATES - 1) * size  # RFC 3042
         limit = unacknowledged + min(self._send_window, window)
+        most = self.most_text(now) if end - self._next > size else size
         while self._next < end or (self._is_closing and self._next == end):
-            length = min(size, end - self._next)
+            length = min(most, end - self._next, max(limit - self._next, 0) // size * size or size)
             if self._next + length > limit:
                 # RFC 9293 3.8.6.2.1: less than a segment only if that is half of what the peer ever had room for
                 length = limit - self._next

@@ -36,6 +36,9 @@ class Owner(Protocol):
     ) -> bool:
         """Write a segment. False if there is no room now."""
 
+    def most_text(self, connection: FlowConnection, now: float) -> int:
+        """How much text may be written at once, a multiple of a segment's."""
+
     def deliver(self, now: float) -> None:
         """Octets of the stream are there, in order."""
 
@@ -100,6 +103,10 @@ class FlowConnection(Connection):
     def delivered_all(self, now: float) -> None:
         """The server has closed its side."""
         self._owner.ended_by_peer(self, now)
+
+    def most_text(self, now: float) -> int:
+        """Many segments at once, where the kernel is to cut them."""
+        return self._owner.most_text(self, now)
 
     def emit(self, flags: int, sequence: int, at: int, length: int, now: float, because: Rule) -> bool:
         """Cut a segment from the send buffer."""
