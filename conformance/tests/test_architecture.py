@@ -98,3 +98,14 @@ def test_the_judge_loads_no_gateway_by_a_name_of_its_own() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
                 texts = [str(value.value) for value in ast.walk(node) if isinstance(value, ast.Constant)]
                 assert not [text for text in texts if text.startswith(("glassgate.reference", "glassgate.optimized"))]
+
+
+# ── for the reader ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("component", ["reference", "optimized", "conformance"])
+def test_a_component_s_page_names_each_of_its_files(component: str) -> None:
+    page = (REPOSITORY / component / "README.md").read_text("utf-8")
+    files = {path.name for path in PACKAGES[component].glob("*.py")} - {"__init__.py"}
+    assert len(files) > 10
+    assert sorted(name for name in files if name not in page and not name.endswith("_command.py")) == []
