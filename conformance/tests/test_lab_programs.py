@@ -13,6 +13,14 @@ from glassgate.conformance.lab import programs
 from glassgate.conformance.lab.errors import LabError
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+MEET = """
+import sys, time
+from pathlib import Path
+
+Path(sys.argv[1]).touch()
+while not Path(sys.argv[2]).exists():
+    time.sleep(0.01)
+"""
 
 
 def everything_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,12 +81,12 @@ def test_programs_that_do_not_end_together_are_all_killed() -> None:
     assert time.monotonic() - start < 10
 
 
-def test_programs_run_at_the_same_time() -> None:
-    half = [sys.executable, "-c", "import time; print(time.time()); time.sleep(0.5); print(time.time())"]
+def test_programs_run_at_the_same_time(tmp_path: Path) -> None:
+    """Each ends only when it has seen the other: one after the other, the first would wait in vain."""
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    commands = [[sys.executable, "-c", MEET, mine, its] for mine, its in ((one, other), (other, one))]
 
-    first, second = (done.stdout.split() for done in programs.run_together([half, half], seconds=30))
-
-    assert max(float(first[0]), float(second[0])) < min(float(first[1]), float(second[1]))
+    assert [done.returncode for done in programs.run_together(commands, seconds=30)] == [0, 0]
 
 
 def test_a_command_that_must_succeed_fails_with_its_own_last_words() -> None:
