@@ -114,7 +114,9 @@ class BatchGateway:
         """The same after frames or records: if all were ordinary, only the control plane may be due earlier."""
         if self.external is None and self.forwarding.is_ordinary:
             self.tunnel.report(now)
-            self.deadline = min(self.deadline, self.tunnel.deadline)
+            due = self.tunnel.deadline
+            if due < self.deadline:
+                self.deadline = due
         else:
             self._finish(now)
 

@@ -297,12 +297,14 @@ class Tunnel:
             return
         if self._received_records != self._seen_records:
             self._seen_records, self._received_at = self._received_records, now
-            self._control_due = min(self._control_due, self._ask_at)
+            if self._ask_at < self._control_due:
+                self._control_due = self._ask_at
         if sealing is None:
             return
         if sealing.octets != self._seen_octets:
             self._seen_octets, self._sent_at = sealing.octets, now
-            self._control_due = min(self._control_due, self._ask_at)
+            if self._ask_at < self._control_due:
+                self._control_due = self._ask_at
         if sealing.packet_id > RENEGOTIATE_AT and not self._is_renegotiating:
             self._is_renegotiating = True
             self._perform(self._informed(client).renegotiate(now), now)  # s24-renegotiate
