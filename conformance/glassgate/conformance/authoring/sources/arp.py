@@ -527,6 +527,19 @@ category.invalid(
     ],
 )
 
+category.invalid(
+    "arp-reply-from-nobody",
+    "A reply whose sender address is 0.0.0.0 is no probe, for a probe is a request, and no host's: nothing is answered",
+    rules.S8_FOREIGN_SENDER,
+    source="RFC 5227 2.1.1; RFC 826 Packet Reception",
+    steps=[
+        introduces(HOST),
+        arp_arrives(reply_from(NEIGHBOUR).but(sender_protocol="0.0.0.0"), to=GATEWAY.mac).silence(),
+        is_unknown(NEIGHBOUR),
+        fence_for_host(),
+    ],
+)
+
 for name, mac in (("own", GATEWAY.mac), ("zero", "00:00:00:00:00:00")):
     category.invalid(
         f"arp-request-from-{name}-hardware",
