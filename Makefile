@@ -43,6 +43,7 @@ bench: .venv/run ## what a packet costs: both gateways and the bare cipher side 
 bench-all: .venv/run ## root: everything that docs/benchmarks.md shows, measured anew and written there (half an hour; QUICK=1: two minutes)
 	$(BIN)/glassgate bench core $(if $(QUICK),--rounds 3 --milliseconds 2) --json $(MEASURED)/core.json
 	$(BIN)/glassgate bench lab $(if $(QUICK),--rounds 1) --timeout 1800 --json $(MEASURED)/lab.json
+	$(BIN)/glassgate bench lab $(if $(QUICK),--rounds 1) --timeout 1800 --isolated --json $(MEASURED)/lab-isolated.json
 	$(BIN)/glassgate bench lab $(if $(QUICK),--rounds 1) --timeout 1800 --offloads off --json $(MEASURED)/lab-offloads-off.json
 	$(BIN)/glassgate bench scale $(if $(QUICK),--packets 30000,--full) --json $(MEASURED)/scale.json
 	$(MAKE) bench-tables

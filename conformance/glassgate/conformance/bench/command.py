@@ -230,7 +230,9 @@ def lab_command(
         click.echo(f"glassgate: bench: {interrupted.reason}; the labs are taken down", err=True)
         return interrupted.exit_status
     base, setting = subjects[0].name, samples.Setting(offloads, isolated)
-    console.print(sheets.rich_table(report.lab_sheet(found, base, setting)))
+    for sheet in (report.lab_sheet(found, base, setting), report.latency_sheet(found, base, setting)):
+        if sheet is not None:
+            console.print(sheets.rich_table(sheet))
     write(json_file, report.lab_json(around, found, base, setting))
     if svg_file is not None:
         svg_file.write_text(plot.lab(found, base), encoding="utf-8")

@@ -17,8 +17,11 @@ def tables(found: Found) -> dict[str, str]:
         sheet = report.core_sheet(list(found.core.values()), found.limit, found.base)
         made["core"] = _page(sheet, found.around["core"])
     for setting in found.lab:
-        sheet = report.lab_sheet(found.samples(setting), found.lab_base, setting)
-        made[f"lab-{setting.word}"] = _page(sheet, found.around[setting.word])
+        samples, around = found.samples(setting), found.around[setting.word]
+        made[f"lab-{setting.word}"] = _page(report.lab_sheet(samples, found.lab_base, setting), around)
+        latency = report.latency_sheet(samples, found.lab_base, setting)
+        if latency is not None:
+            made[f"latency-{setting.word}"] = _page(latency, around)
     if found.scale:
         made["scale"] = _page(report.scale_sheet(list(found.scale.values())), found.around["scale"])
     if found.memory:
@@ -29,11 +32,16 @@ def tables(found: Found) -> dict[str, str]:
 
 def _page(sheet: Sheet, around: Mapping[str, Any]) -> str:
     count = around["processors"]
-    return (
-        f"{markdown(sheet)}\n*{sheet.title}. {around['python']}, cryptography {around['cryptography']}, "
-        f"{around['system']}, {around['machine']}, {count} processor{'s' if count > 1 else ''}; "
-        f"load average when it began: {around['load_average']:g}.*\n"
-    )
+    words = [
+        f"{sheet.title}. {around['python']}",
+        f"cryptography {around['cryptography']}",
+        around["system"],
+        around["machine"],
+        f"{count} processor{'s' if count > 1 else ''}",
+    ]
+    if "load_average" in around:
+        words.append(f"load average when it began: {around['load_average']:g}")
+    return f"{markdown(sheet)}\n*{', '.join(words)}.*\n"
 
 
 def pictures(found: Found) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -27,7 +27,7 @@ def environment() -> dict[str, str | int | float]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "cryptography": version("cryptography"),
         "machine": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "processors": os.cpu_count() or 1,
         "load_average": round(os.getloadavg()[0], 2),
     }
@@ -162,24 +162,37 @@ def scale_json(around: Mapping[str, Any], found: Sequence[ScaleFigure], held: Se
 
 
 def lab_sheet(samples: Sequence[LabSample], base: str, setting: Setting) -> Sheet:
-    """A line for each case and gateway."""
-    found = lab_samples.figures(samples)
-    rows = []
-    last = None
-    for (case, gateway), figure in sorted(found.items(), key=lambda item: lab_samples.CASES.index(item[0][0])):
-        cells = _lab_cells(figure, found.get((case, base)))
-        rows.append((case.name if case != last else "", gateway, *cells))
-        last = case
+    """A line for each case and gateway: rate and cost."""
     return Sheet(
         f"The same traffic through each gateway (ratios against {base}; {setting.name})",
         ("traffic", "gateway"),
-        ("packets/s", "Mbit/s", "lost", "CPU µs", "busy", "rate ×", "packets/CPU ×", "ping ms", "×", "99 %", "×"),
-        rows,
+        ("packets/s", "Mbit/s", "lost", "CPU µs", "busy", "rate ×", "packets/CPU ×"),
+        _lab_rows(samples, base, _lab_cells),
     )
 
 
+def latency_sheet(samples: Sequence[LabSample], base: str, setting: Setting) -> Sheet | None:
+    """A line for each case with pings and gateway; None if there were no pings."""
+    pinged = [sample for sample in samples if sample.pings_ms]
+    numbers = ("median ms", "median ×", "99 % ms", "99 % ×")
+    title = f"Round trips of pings beside that traffic (ratios against {base}; {setting.name})"
+    rows = _lab_rows(pinged, base, _latency_cells)
+    return Sheet(title, ("traffic", "gateway"), numbers, rows) if rows else None
+
+
+def _lab_rows(
+    samples: Sequence[LabSample], base: str, cells: Callable[[LabFigure, LabFigure | None], list[str]]
+) -> list[tuple[str, ...]]:
+    found = lab_samples.figures(samples)
+    rows: list[tuple[str, ...]] = []
+    last = None
+    for (case, gateway), figure in sorted(found.items(), key=lambda item: lab_samples.CASES.index(item[0][0])):
+        rows.append((case.name if case != last else "", gateway, *cells(figure, found.get((case, base)))))
+        last = case
+    return rows
+
+
 def _lab_cells(figure: LabFigure, its_base: LabFigure | None) -> list[str]:
-    """A figure as the columns of the table."""
     rate, per_cpu = figure.against(its_base) if its_base is not None else (None, None)
     return [
         thousands(figure.rate),
@@ -189,15 +202,15 @@ def _lab_cells(figure: LabFigure, its_base: LabFigure | None) -> list[str]:
         f"{figure.busy:.0%}",
         ratio(rate),
         ratio(per_cpu),
-        *(cell for share in PING_SHARES.values() for cell in _latency_cells(figure, its_base, share)),
     ]
 
 
-def _latency_cells(figure: LabFigure, its_base: LabFigure | None, share: float) -> tuple[str, str]:
-    if not figure.pings_ms:
-        return "", ""
-    times = None if its_base is None else figure.latency_against(its_base, share)
-    return f"{lab_samples.percentile(figure.pings_ms, share):.2f}", ratio(times)
+def _latency_cells(figure: LabFigure, its_base: LabFigure | None) -> list[str]:
+    cells = []
+    for share in PING_SHARES.values():
+        times = None if its_base is None else figure.latency_against(its_base, share)
+        cells += [f"{lab_samples.percentile(figure.pings_ms, share):.2f}", ratio(times)]
+    return cells
 
 
 def lab_json(around: Mapping[str, Any], samples: Sequence[LabSample], base: str, setting: Setting) -> dict[str, Any]:

@@ -10,8 +10,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 165
+WIDTH = 120
 """Columns of a table that does not go to a terminal."""
+
+
+NO_BREAK = "\u00a0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,11 @@ def rich_table(sheet: Sheet) -> Table:
 
 
 def markdown(sheet: Sheet) -> str:
-    """For a page."""
-    headings = [*sheet.words, *sheet.numbers]
+    """For a page. A number is not broken at its spaces."""
+    count = len(sheet.words)
     rules = [*("---" for _ in sheet.words), *("---:" for _ in sheet.numbers)]
-    lines = [_line(headings), f"|{'|'.join(rules)}|", *(_line(row) for row in sheet.rows)]
+    rows = [[*row[:count], *(cell.replace(" ", NO_BREAK) for cell in row[count:])] for row in sheet.rows]
+    lines = [_line([*sheet.words, *sheet.numbers]), f"|{'|'.join(rules)}|", *map(_line, rows)]
     return "\n".join(lines) + "\n"
 
 
