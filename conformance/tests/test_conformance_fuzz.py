@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from glassgate.conformance import packets
 from glassgate.conformance.cli import run
-from glassgate.conformance.fuzz import grammar, mutation
+from glassgate.conformance.fuzz import corpus, grammar, mutation
 from glassgate.conformance.fuzz.campaign import Pairing, Plan, run_slice
 from glassgate.conformance.fuzz.oracles import Judge, Output, Turn
 from glassgate.conformance.fuzz.player import play
@@ -320,6 +320,86 @@ def test_a_host_acknowledges_what_each_gateway_chose() -> None:
 
 def replace_entropy(story: Story, seed: str) -> Story:
     return Story({**story.config, "entropy": seed}, story.operations)
+
+
+def test_a_syn_and_ack_that_was_lost_waiting_for_arp_leaves_no_number_to_compare_by() -> None:
+    """The gateway's first segment to be seen is not its first: what it counts from is taken from there."""
+    config = {**grammar.configuration(random.Random(1)), "services": {"tcp_echo": [7]}, "limits": {"arp_queue": 1}}
+    scenes = grammar.Scenes(random.Random(1), config)
+
+    def says(flags: int, sequence: int, data: bytes = b"") -> Operation:
+        segment = packets.tcp(5000, 7, flags, sequence=sequence, acknowledgment=0, data=data)
+        return Operation(0, scenes._segment_input(IPv4(source=HOST, destination="10.38.2.1", payload=segment), HOST))
+
+    arp = packets.Arp(operation=1, sender_hardware="02:00:00:00:00:05", sender_protocol=HOST,
+                      target_protocol="10.38.2.1").build()  # fmt: skip
+    asks = Ethernet(source="02:00:00:00:00:05", destination="ff:ff:ff:ff:ff:ff", type=0x0806, payload=arp)
+    late = PacketInput(VectorPort.INTERNAL, asks.build().data)
+    story = Story(config, (says(packets.SYN, 1000), says(packets.ACK, 900, b"old"), Operation(0, late)))
+    judge = Judge(story.gateway_config)
+    seen = [judge.normal(play(REFERENCE, replace_entropy(story, seed))[-1].outputs) for seed in ("00", "01")]
+
+    assert [output.port for output in seen[0]] == ["internal", "internal"]
+    assert seen[0] == seen[1]
+
+
+def test_questions_after_a_story_tell_the_state_that_it_left() -> None:
+    """A gateway that forgets one neighbour, but only at the end, is found by the questions alone."""
+    story = grammar.story(random.Random(5), {"tcp_echo": [7]})
+    asked = grammar.interrogated(random.Random(5), story)
+
+    assert asked.operations[: len(story.operations)] == story.operations
+    told = play(REFERENCE, asked)[len(story.operations) + 1 :]
+    assert {"s31-ask", "s17-expired", "s31-give-up"} <= {rule for turn in told for rule in turn.reasons}
+
+
+# ── the corpus ──
+
+
+@pytest.mark.parametrize("number", range(len(corpus.packaged())))
+def test_each_story_of_the_corpus_is_told_alike_by_both_gateways(number: int) -> None:
+    pairing = Pairing(REFERENCE, discovery.find("optimized"), compare_rules=True)
+
+    finding, _, _ = pairing.judge(corpus.packaged()[number])
+
+    assert finding is None
+
+
+def test_the_corpus_is_small_and_reaches_most_rules_of_the_data_plane() -> None:
+    stories = corpus.packaged()
+    rules_reached = {rule for story in stories for pair in corpus.reached(REFERENCE, story) for rule in pair}
+
+    assert sum(len(corpus.line(story)) for story in stories) <= 300_000
+    assert len(rules_reached) >= 130
+
+
+def test_pruning_keeps_what_was_reached_and_leaves_out_what_adds_nothing() -> None:
+    stories = [grammar.story(random.Random(seed), {"udp_echo": [7], "tcp_echo": [7]}) for seed in range(60)]
+
+    kept = corpus.prune(REFERENCE, [*stories, *stories], largest=10**9)
+
+    def covered(told: list[Story]) -> set[corpus.Pair]:
+        return set().union(*(corpus.reached(REFERENCE, story) for story in told))
+
+    assert covered(kept) == covered(stories)
+    assert len(kept) == len({corpus.line(story) for story in kept}) < len(stories)
+
+
+def test_pruning_takes_no_more_room_than_there_is() -> None:
+    stories = [grammar.story(random.Random(seed)) for seed in range(30)]
+
+    kept = corpus.prune(REFERENCE, stories, largest=20_000)
+
+    assert 0 < sum(len(corpus.line(story)) for story in kept) <= 20_000
+
+
+def test_a_corpus_survives_its_file(tmp_path: Path) -> None:
+    stories = [grammar.story(random.Random(seed)) for seed in range(5)]
+
+    corpus.write(tmp_path / "corpus.json", stories)
+
+    assert corpus.read(tmp_path / "corpus.json") == stories
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.json"]
 
 
 # ── shrinking ──

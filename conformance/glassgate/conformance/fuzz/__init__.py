@@ -5,6 +5,7 @@
     mutation.py   makes stories out of vectors and of other stories
     player.py     plays a story on one gateway and keeps what came out, in comparable form
     oracles.py    what must hold: no exception, invariants, equal effects
+    corpus.py     the fewest stories that reach what all have reached; corpus.json is the one that is shipped
     shrinking.py  makes a finding small: operations, then octets, then times
     campaign.py   the loop: time, seeds, what guides it, what it found
     command.py    ``glassgate fuzz``

@@ -1,7 +1,7 @@
 """The campaign: slices of time, each a seeded loop that can run anywhere, gathered in one place.
 
 A slice makes stories, plays each on both gateways and keeps those that reached something new. New means a pair (the
-rule noted before, this rule): what a gateway decides depends on what it decided before. A slice is a function of its
+rule followed before, this rule): what a gateway decides depends on what it decided before. A slice is a function of its
 arguments alone apart from the clock that ends it, so slices run in this process, in others, or on other machines.
 """
 
@@ -73,8 +73,9 @@ class Plan:
     compare_rules: bool = True
     starters: tuple[Story, ...] = ()
     """Stories to mutate from the beginning: the suite's vectors, an older corpus."""
-    with_tcp: bool = False
-    """Whether there are conversations with the TCP echo service. Standards leave its timers some freedom."""
+    with_tcp: bool = True
+    """Whether there are conversations with the TCP echo service. The standards leave a gateway of somebody else freedom
+    there that ours do not use: when to cut a segment, what to wait for."""
 
     def pairing(self) -> Pairing:
         """The two implementations."""
@@ -128,8 +129,9 @@ def run_slice(plan: Plan, seed: int, seconds: float, corpus: Sequence[Story], kn
         finding, ours, _ = pairing.judge(story)
         tally.executions += 1
         tally.operations += len(story.operations)
-        pairs = set(pairwise(rule for turn in ours for rule in turn.rules))
-        tally.rules |= {rule for turn in ours for rule in turn.rules}
+        reasons = [rule for turn in ours for rule in turn.reasons]
+        pairs = set(pairwise(reasons))
+        tally.rules |= set(reasons)
         if not pairs <= seen:
             seen |= pairs
             tally.corpus.append(story)
@@ -144,7 +146,8 @@ def _next_story(dice: random.Random, pairing: Pairing, starters: Sequence[Story]
     """Half grammar, half mutation: of what was found on the way rather than of what was there at the start."""
     pool = corpus if corpus and (not starters or dice.random() < 0.6) else starters
     if not pool or dice.random() < 0.5:
-        return grammar.story(dice, pairing.services())
+        story = grammar.story(dice, pairing.services())
+        return grammar.interrogated(dice, story) if dice.random() < 0.2 else story
     return mutation.mutate(dice, dice.choice(pool), dice.choice(pool))
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from glassgate.conformance import model, strict_json
+from glassgate.conformance import model
 from glassgate.conformance.dissect import Dissector
 from glassgate.conformance.fuzz import campaign, mutation
 from glassgate.conformance.fuzz.campaign import Divergence, Plan, Tally
+from glassgate.conformance.fuzz.corpus import CorpusError, packaged, prune, read, write
 from glassgate.conformance.fuzz.oracles import Turn
 from glassgate.conformance.fuzz.stories import Story
 from glassgate.conformance.model import PacketInput
@@ -27,10 +26,12 @@ from glassgate.conformance.subjects import discovery
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="How long.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Where the dice start.")
 @click.option("--jobs", type=click.IntRange(min=1, max=64), default=1, show_default=True, help="Processes.")
-@click.option("--corpus", type=click.Path(path_type=Path), help="A file of stories: read if there, written at the end.")
+@click.option(
+    "--corpus", type=click.Path(path_type=Path), help="A file of stories: read if there, written at the end, pruned."
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="A directory for findings, a draft each.")
 @click.option("--rules/--no-rules", default=True, show_default=True, help="Compare the rules that are noted, too.")
-@click.option("--tcp/--no-tcp", default=False, show_default=True, help="Talk with the TCP echo service, too.")
+@click.option("--tcp/--no-tcp", default=True, show_default=True, help="Talk with the TCP echo service, too.")
 def fuzz(
     left: str,
     right: str,
@@ -46,7 +47,8 @@ def fuzz(
 
     LEFT and RIGHT are names of gateways, or module:factory. A finding is shrunk and printed as a draft vector without
     expectation: agreement is not evidence, and a disagreement is not settled by vote. Exit status 1 if there is one.
-    The standards leave TCP's timers some freedom, so with --tcp gateways that are both right may part.
+    The standards leave TCP some freedom that glassgate's gateways use alike; two others that are both right may part,
+    and --no-tcp leaves TCP out.
     """
     for name in (left, right):
         try:
@@ -57,12 +59,13 @@ def fuzz(
         raise click.UsageError(f"--seconds: {seconds} is not a finite number of seconds")
     _make_folder(out)
     plan = Plan(left, right, seed, rules, with_tcp=tcp)
-    starters = [*_suite_stories(), *(_read_corpus(corpus) if corpus is not None and corpus.exists() else [])]
+    old = _read_corpus(corpus) if corpus is not None and corpus.exists() else []
+    starters = [*_suite_stories(), *packaged(), *old]
     plan = Plan(left, right, seed, rules, campaign.playable(plan, starters), tcp)
     console = Console()
     tally = _run(console, plan, seconds, jobs)
     if corpus is not None:
-        _write_corpus(corpus, tally.corpus)
+        _write_corpus(corpus, prune(plan.pairing().left, [*old, *tally.corpus]))
     _summarise(console, tally, plan)
     for number, divergence in enumerate(tally.divergences.values(), 1):
         _show(console, number, divergence, plan)
@@ -105,21 +108,9 @@ def _suite_stories() -> list[Story]:
 
 def _read_corpus(path: Path) -> list[Story]:
     try:
-        stories = strict_json.parse(path.read_text(encoding="utf-8"))
-        if not isinstance(stories, list):
-            raise ValueError("is not a list of stories")
-    except OSError as error:
-        raise click.ClickException(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise click.ClickException(f"{path}: {error}") from None
-    return [_read_story(path, number, value) for number, value in enumerate(stories)]
-
-
-def _read_story(path: Path, number: int, value: Any) -> Story:
-    try:
-        return Story.from_json(value)
-    except ValueError as error:
-        raise click.ClickException(f"{path}: story {number}: {error}") from None
+        return read(path)
+    except CorpusError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _make_folder(folder: Path | None) -> None:
@@ -132,11 +123,8 @@ def _make_folder(folder: Path | None) -> None:
 
 
 def _write_corpus(path: Path, stories: list[Story]) -> None:
-    """Write beside the file and rename, so that an old corpus is never half overwritten."""
-    fresh = path.with_name(path.name + ".new")
     try:
-        fresh.write_text(json.dumps([story.to_json() for story in stories]) + "\n")
-        fresh.replace(path)
+        write(path, stories)
     except OSError as error:
         raise click.ClickException(f"{path}: cannot be written: {error.strerror}") from None
 

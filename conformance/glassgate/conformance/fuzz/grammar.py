@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address
 from itertools import pairwise
 from typing import Any
 
@@ -93,6 +94,46 @@ def story(dice: random.Random, services: Mapping[str, Any] | None = None) -> Sto
         wait = dice.choice(LONG_WAITS) if dice.random() < 0.05 else dice.choice(WAITS)
         operations.append(Operation(wait, part.pop(0)))
     return Story(config, tuple(operations))
+
+
+def interrogated(dice: random.Random, story: Story) -> Story:
+    """The story, and questions after it whose answers tell the state that a gateway was left in.
+
+    The contract has no way to look inside a gateway, and needs none: whom it knows, it sends to at once; what a
+    connection expects, it tells whoever speaks out of turn; what it holds and what it waits for comes out in time.
+    """
+    scenes = Scenes(dice, story.config)
+    questions: list[Operation] = []
+    for neighbour in NEIGHBOURS:
+        packet = IPv4(source=OUT_THERE[0], destination=neighbour, payload=packets.echo_request())
+        questions.append(Operation(0, PacketInput(VectorPort.TUNNEL, packet.build().data)))
+    for operation in story.operations:
+        if (asked := _asks_connection(operation.input)) is not None:
+            questions.append(Operation(0, asked))
+    for neighbour in NEIGHBOURS:
+        packet = IPv4(source=neighbour, destination=OUT_THERE[0], payload=packets.echo_request(), time_to_live=1)
+        questions.append(Operation(0, scenes.frame_from(neighbour, packet.build().data)))
+    questions += [Operation(wait, TickInput()) for wait in (1024, 1024, 1024, 2048, 26 * 1024, 31 * 1024, 240 * 1024)]
+    return story.with_operations((*story.operations, *questions))
+
+
+def _asks_connection(opened: Input) -> Input | None:
+    """Text far behind the window, on the connection that a SYN may have opened: the answer tells both its numbers."""
+    match opened:
+        case PacketInput(VectorPort.TUNNEL | VectorPort.INTERNAL as port, data, fill) if not fill:
+            start = 14 if port is VectorPort.INTERNAL else 0
+        case _:
+            return None
+    packet = data[start:]
+    if len(packet) < 40 or packet[0] != 0x45 or packet[9] != 6 or packet[33] & 0x17 != packets.SYN:
+        return None
+    source_port, port_asked, sequence = struct.unpack_from("!HHI", packet, 20)
+    if port_asked != 7:
+        return None
+    segment = packets.tcp(source_port, 7, packets.ACK, sequence=(sequence - 70000) % 2**32, acknowledgment=0, data=b"?")
+    source, destination = (str(IPv4Address(packet[at : at + 4])) for at in (12, 16))
+    built = IPv4(source=source, destination=destination, payload=segment).build()
+    return PacketInput(port, data[:start] + built.data)
 
 
 class Scenes:
@@ -366,6 +407,11 @@ class Scenes:
             return packet.build().data
         fault = self._dice.choice(tuple(_PACKET_FAULTS))
         return _PACKET_FAULTS[fault](self._dice, packet)
+
+    def frame_from(self, neighbour: str, payload: bytes) -> Input:
+        """A sound frame of a neighbour."""
+        frame = Ethernet(source=NEIGHBOURS[neighbour], destination=GATEWAY_MAC, type=packets.TYPE_IPV4, payload=payload)
+        return PacketInput(VectorPort.INTERNAL, frame.build().data)
 
     def _frame(self, payload: bytes, source: str) -> Input:
         dice = self._dice

@@ -39,6 +39,8 @@ class Turn:
     outputs: tuple[Output, ...]
     rules: tuple[str, ...] = ()
     error: str = ""
+    reasons: tuple[str, ...] = ()
+    """The rule of each effect, in order; gateways need not agree in these, they guide the campaign."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def play(implementation: Implementation, story: Story) -> list[Turn]:
     config = story.gateway_config
     assert config.tunnel.session is not None, "stories have known keys"
     gateway = implementation(config, SeededEntropy(config.entropy))
-    player = _Player(gateway, FarEnd(config.tunnel.session, config.tunnel.proto))
+    player = Player(gateway, FarEnd(config.tunnel.session, config.tunnel.proto))
     turns: list[Turn] = []
     for now, input_ in story.timed():
         if turns and turns[-1].error:
@@ -52,7 +52,9 @@ def play(implementation: Implementation, story: Story) -> list[Turn]:
     return turns
 
 
-class _Player:
+class Player:
+    """One gateway and its far end, and what it has chosen so far: its initial sequence numbers."""
+
     def __init__(self, gateway: Gateway, far_end: FarEnd) -> None:
         self._gateway = gateway
         self._far_end = far_end
@@ -134,6 +136,7 @@ class _Player:
     def _told(self, effects: list[Effect]) -> Turn:
         outputs: list[Output] = []
         rules: list[str] = []
+        reasons: list[str] = []
         for effect in effects:
             match effect:
                 case Transmit(Port.FLOW, data):
@@ -148,7 +151,8 @@ class _Player:
                 case Note(kind, rule):
                     if kind is not NoteKind.STATE:
                         rules.append(rule.slug)
-        return Turn(tuple(outputs), tuple(rules))
+            reasons.append((effect.rule if isinstance(effect, Note) else effect.because).slug)
+        return Turn(tuple(outputs), tuple(rules), reasons=tuple(reasons))
 
     def _opened(self, data: bytes) -> list[Output]:
         return [
