@@ -427,6 +427,13 @@ _discarded(
     ASKED.piece(24, 34, more=False),
 )
 _discarded(
+    "two-ends-the-smaller-later",
+    "A second last fragment that ends before the first one does gives the datagram two ends, and discards it",
+    rules.S12_TWO_ENDS,
+    LAST,
+    ASKED.piece(16, 24, more=False),
+)
+_discarded(
     "beyond-end",
     "A fragment behind the end that is known discards the datagram",
     rules.S12_BEYOND_END,
