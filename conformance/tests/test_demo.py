@@ -87,6 +87,16 @@ def test_decisions_stand_with_rule_words_and_citation(capsys: pytest.CaptureFixt
     assert "state by s8-learn" in text
 
 
+def test_the_state_that_changes_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    _, lines = told(capsys, "--external", "stack", "--detail", "brief")
+    text = "\n".join(lines)
+    assert "neighbour 10.38.2.5, hardware 02:00:0a:26:02:05" in text  # the ARP table
+    assert "data packet id 4, highest 4, seen in window 4" in text  # the replay window
+    assert "state ESTABLISHED, was SYN-SENT" in text  # TCP
+    assert "octets waiting" in text  # a record of which a part is there
+
+
 def test_the_gateways_own_stack_is_used_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     status, lines = told(capsys, "--external", "stack")
     assert status == 0
