@@ -108,7 +108,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--control-key", type=_FILE, help="With --ca: the key file of tls-auth, tls-crypt or tls-crypt-v2.")
 @click.option("--client", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-",
               show_default="standard output", metavar="FILE",
-              help="Where to write the client's configuration, for your eyes only: its private key is in it.")  # fmt: skip
+              help="Where to write the client's configuration; its private key is in it.")  # fmt: skip
 @click.option("--verbose", "-v", is_flag=True, help="A line for each control packet.")
 def far_end(
     listen: tuple[str, int],
