@@ -17,7 +17,7 @@ Same task as the reference's ``driver.py``. Departures:
    before they take an id (S3), while ARP, pings and the way back go on. Guard: ``test_optimized_gateway.py``.
 4. **A wake-up with one packet calls little**: who is served stands in a table by descriptor, what cannot have changed
    is not looked at again, and the kernel is called twice, to wait and to send. Code that is not called need not be
-   fetched: at a small load a cache is cold. 74 000 instructions for 104 000 (by valgrind); 10 µs for 14 if one wake-up
+   fetched: at a small load a cache is cold. 70 000 instructions for 104 000 (by valgrind); 10 µs for 14 if one wake-up
    follows the other, 44 for 56 if a quarter of a millisecond lies between. Guard: ``test_optimized_driver.py``.
 5. **Ordinary packets are counted, not noted.** All others are noted always, for the counters by rule. Guard: the same.
 """
