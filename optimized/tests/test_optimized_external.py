@@ -551,6 +551,11 @@ def test_what_the_kernel_cuts_and_sums_is_what_would_have_been_sent(make, outsid
         world.inner(frames)
         world.server(ACK)
     assert world.largest > 10 * mtu
+    for window in (312, 100, 0x7FFF):  # in units of 32 octets: no multiple of a segment
+        world.inner(frames)
+        world.server(ACK, window=window)
+    world.outer(make.arp(1, ROUTER_MAC, ROUTER, OWN))
+    assert [frame[12:14] for frame in world.sent] == [b"\x08\x06"]
     world.server(ACK | FIN)
     world.server(ACK)
 
@@ -573,6 +578,36 @@ def test_what_the_kernel_vouches_for_is_not_summed_and_may_be_large(make, outsid
     assert [frame[14:] for frame in came + world.inside] == [
         make.udp(FAR, HOST, 2, 1, bytes([number]) * 1300, ttl=63) for number in range(45)
     ]
+
+
+def test_nobody_vouches_for_fragments(make, outside):
+    world = WithKernel(make, outside, 1500)
+    record = outside().record(make.udp(FAR, HOST, 2, 1, bytes(200)))
+    for spoilt, count in ((b"\x12", 0), (b"", 1)):
+        fields = {"sequence": world.next, "acknowledgment": world.expects & 0xFFFFFFFF}
+        segment = make.tcp(SERVER, OWN, (1194, world.port), ACK, record, **fields)[20:]
+        segment = segment[:16] + spoilt + segment[16 + len(spoilt) :]
+        for start, end, more in ((0, 128, 0x2000), (128, len(segment), 0)):
+            fragment = {"fragment": more | start // 8, "protocol": 6, "identification": 7 + count}
+            packet = make.ipv4(SERVER, OWN, segment[start:end], **fragment)
+            world.outer(make.ethernet(packet, ROUTER_MAC, MAC), is_vouched=True)
+        assert len(world.inside) == count
+
+
+def test_a_datagram_that_is_vouched_for_is_not_summed(make, outside):
+    world = outside("udp")
+    world.router_answers()
+    gateway = world.gateway.batch
+    world.learn(HOST)
+    world.inside(udp_out(make))
+    port = int.from_bytes(world.outer_frames[0][34:36], "big")
+    packet = make.udp(SERVER, OWN, 1194, port, world.record(make.udp(FAR, HOST, 2, 1, b"in"))[2:])
+    frame = make.ethernet(packet[:26] + b"\x12\x34" + packet[28:], ROUTER_MAC, MAC)
+    for is_vouched in (False, True):
+        buffer = memoryview(bytearray(frame))
+        gateway.receive_outside(buffer, [(0, len(frame))], world.now, is_vouched=is_vouched)
+        world.effects = gateway.outgoing.take_effects()
+        assert len(world.packets) == is_vouched
 
 
 def test_without_the_routers_address_nothing_is_left_to_the_kernel(make, outside, monkeypatch):

@@ -222,6 +222,10 @@ def test_a_large_segment_is_taken_whole_where_it_ends(make, has_ring):
             if frame is large or not has_ring:
                 there.send(header + frame)
         assert vouched(made) == [(frame, header != PLAIN) for frame, header in frames]
+        datagrams = make.ethernet(make.udp(HOST, FAR, 9, 2, bytes(5000)), make.hardware(HOST))
+        ring.put(datagrams, LARGE_UDP, status=3)
+        there.send(LARGE_UDP + datagrams)
+        assert [(len(frame), answered) for frame, answered in vouched(made)] == [(542, False)] * 10
 
 
 # without a ring

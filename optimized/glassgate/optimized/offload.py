@@ -12,7 +12,7 @@ Standards: linux/virtio_net.h; Linux networking/segmentation-offloads, networkin
     +-------------------------------+-------------------------------+
     |   where it stands from there  |   Ethernet frame …                          in the byte order of this machine
 
-The reference knows nothing of it: its socket has the kernel do all of this before. Departure:
+The reference has the interface's offloads switched off for as long as it is used. Departure:
 
 1. **What a sender on this machine left undone is done here**, where the header says so and only then: a checksum is
    completed in place, a segment of up to 64 KiB is cut into frames that a wire would carry. Guard:
