@@ -53,11 +53,12 @@ def test_who_keeps_a_piece_of_memory_for_each_packet_is_found_out():
 
     leaky = Implementation("leaky", "1", plain.capabilities, leaking)
     asked = memory.memory(leaky, doors.CONTRACT, 10_000, 60)
-    assert asked.before.traced is not None
-    assert asked.before.traced > 1000 * 40
-    assert asked.before.blocks is not None
-    assert asked.after.blocks is not None
-    assert asked.after.blocks - asked.before.blocks > 7000
+    if sys.implementation.name == "cpython":
+        assert asked.before.traced > 1000 * 40
+        assert asked.after.blocks - asked.before.blocks > 7000
+    else:
+        assert (asked.before.traced, asked.before.blocks) == (None, None)
+    assert len(kept) > 10_000
 
 
 @pytest.mark.parametrize("name", ["reference", "optimized"])

@@ -28,8 +28,10 @@ def processors() -> tuple[set[int], set[int]]:
     """The device's one and the testers'.
 
     Raises:
-        BenchError: there is only one.
+        BenchError: there is only one, or this Python cannot choose (PyPy).
     """
+    if not hasattr(os, "sched_getaffinity"):
+        raise BenchError("--isolated: this Python cannot choose processors; CPython can")
     first, *rest = sorted(os.sched_getaffinity(0))
     if not rest:
         raise BenchError("--isolated needs two processors: one for the gateway, one for its testers")
