@@ -118,7 +118,11 @@ def started(monkeypatch):
             return 0
 
     monkeypatch.setattr(program, "Driver", Recorded)
-    monkeypatch.setattr(program, "PacketSocket", lambda interface, mac, mtu, has_ring: (interface, mac, mtu, has_ring))
+
+    def opened(interface, mac, mtu, **more):
+        return interface, mac, mtu, more
+
+    monkeypatch.setattr(program, "PacketSocket", opened)
     return seen
 
 
@@ -128,7 +132,7 @@ def test_good_input_becomes_a_gateway(run, started, tmp_path, caplog):
     lines = [*SERVER, "auth-user-pass", "up script.sh"]
     given = "--credentials", str(tmp_path / "who"), "--status", str(tmp_path / "s.json"), "--no-ring"
     assert run(lines, *given) == (0, "")
-    assert started["frames"] == ("lo", bytes.fromhex("00f00df00d00"), 65535, False)
+    assert started["frames"] == ("lo", bytes.fromhex("00f00df00d00"), 65535, {"has_ring": False, "is_end": False})
     assert started["outside"] is None
     assert started["status"] == tmp_path / "s.json"
     gateway = started["gateway"]
@@ -146,7 +150,7 @@ def test_verbose_tells_of_every_packet(run, started):
 
 def test_the_own_stack_has_an_interface_and_names_are_looked_up(run, started):
     assert run(["remote localhost 1 tcp"], "--external", "lo", "--external-mac", "02:00:00:00:00:09") == (0, "")
-    assert started["outside"] == ("lo", bytes.fromhex("020000000009"), 65535, True)
+    assert started["outside"] == ("lo", bytes.fromhex("020000000009"), 65535, {"has_ring": True, "is_end": True})
     assert started["gateway"].external is not None
     assert started["gateway"].tunnel.current_remote.host == "127.0.0.1"
 
@@ -182,7 +186,7 @@ def test_credentials_are_two_lines(run, tmp_path):
     ],
 )
 def test_an_interface_that_cannot_be_opened(run, monkeypatch, error, expected):
-    def refuse(*arguments, has_ring):
+    def refuse(*arguments, **more):
         raise error
 
     monkeypatch.setattr(program, "PacketSocket", refuse)
