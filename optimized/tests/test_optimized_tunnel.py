@@ -381,6 +381,23 @@ def test_a_session_that_ended_for_good_asks_for_nothing(negotiated):
     assert world.gateway.batch.tunnel.has_ended
 
 
+def test_a_restart_gives_the_flow_up_and_one_that_is_waited_for_is_opened_at_once(negotiated):
+    world, client = negotiated
+    batch = world.gateway.batch
+    batch.restart(world.now)
+    world.effects = batch.outgoing.take_effects()
+    assert world.words == ["CloseFlow"]
+    assert world.states == ["s3-reset-lost-flow"]
+    assert batch.deadline == world.now + 1.0
+    batch.restart(world.now)
+    assert world.tick(after=0.0).words == ["OpenFlow"]
+    flow(world, FlowEvent.OPENED)
+    client.script = [[Failed(rules.S4_PEER_ENDS, "halt", retry=False)]]
+    world.flow(b"\x00\x01\x20")
+    batch.restart(world.now)
+    assert batch.tunnel.deadline == float("inf")
+
+
 def test_a_profile_may_bound_its_attempts(negotiated):
     world, _ = negotiated
     world.gateway.batch.tunnel.profile.attempts = 1
