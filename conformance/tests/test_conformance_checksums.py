@@ -89,6 +89,7 @@ def test_lengths_are_counted_over_what_came() -> None:
         (packet(17, bytes(7)), 26, "udp"),
         (packet(6, bytes(10)), 36, "tcp"),
         (bytes(19), 22, "icmp"),
+        (b"\x42" + bytes(39), 10, "icmp"),
     ],
 )
 def test_where_there_is_no_such_checksum_it_says_so(octets: bytes, at: int, of: str) -> None:

@@ -344,7 +344,7 @@ def test_a_syn_and_ack_that_was_lost_waiting_for_arp_leaves_no_number_to_compare
 
 
 def test_questions_after_a_story_tell_the_state_that_it_left() -> None:
-    """A gateway that forgets one neighbour, but only at the end, is found by the questions alone."""
+    """Whom it knows, what it answers, what it gives up: all of it comes out without looking inside."""
     story = grammar.story(random.Random(5), {"tcp_echo": [7]})
     asked = grammar.interrogated(random.Random(5), story)
 

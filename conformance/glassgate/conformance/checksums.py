@@ -77,7 +77,7 @@ def expected_length(octets: bytes, ip_start: int, at: int) -> int:
 
 def _payload(octets: bytes, ip_start: int) -> tuple[bytes, int, bytes]:
     """The IPv4 header, where its payload starts, and the payload."""
-    if len(octets) < ip_start + 20 or octets[ip_start] >> 4 != 4:
+    if len(octets) < ip_start + 20 or octets[ip_start] >> 4 != 4 or octets[ip_start] & 0xF < 5:
         raise NoSuchField("there is no IPv4 header")
     payload_start = ip_start + 4 * (octets[ip_start] & 0xF)
     end = ip_start + int.from_bytes(octets[ip_start + 2 : ip_start + 4], "big")

@@ -791,3 +791,21 @@ category.vector(
         fence_local(),
     ],
 )
+
+category.vector(
+    "ext-syn-answered-wrongly",
+    "A SYN and ACK that acknowledges what was not sent is answered by a reset at that number; the right one opens",
+    rules.L3_SYN_SENT,
+    rules.S2_ESTABLISHED,
+    source="RFC 9293 3.10.7.3 first",
+    result=Result.ACCEPTABLE,
+    begins=[STARTS],
+    steps=[
+        connects(ROUTER_ANSWERS.at(0.5)),
+        server_sends(SYN | ACK, 7000, 77, options=MSS).at(0.6).expect(segment(RST, 77, 0)),
+        server_sends(SYN | ACK, 5000, 1, options=MSS).at(0.7).expect(segment(ACK, 1, 5001)),
+        time_passes(2.0).expect(announces(), ANNOUNCES),
+        introduces(HOST).at(3.0),
+        fence_outside(),
+    ],
+)

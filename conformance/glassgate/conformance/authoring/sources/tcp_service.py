@@ -54,6 +54,11 @@ category = Category(
             what="the octet that probes a closed window has PSH set",
             effect="none",
         ),
+        "TCP_RESENT_BEYOND_WINDOW": FlagNote(
+            bug="none",
+            what="text under way is sent again whole although the window has closed over it",
+            effect="none: it probes the window as well; RFC 9293 3.8.6 allows it (MAY-7)",
+        ),
         "TCP_ANSWERS_AGAIN": FlagNote(
             bug="none",
             what="a SYN that comes again in SYN-RECEIVED is answered by SYN and ACK again, not by an acknowledgement",
@@ -1029,5 +1034,73 @@ category.vector(
             )
         ),
         host_sends(host_segment(PSH | ACK, 900, 1, b"old")).expect(answers(ACK, 1, 1001)),
+    ],
+)
+
+
+def _probes_again(step: Story) -> Story:
+    """One octet, or all that was under way."""
+    return (
+        step.expect(answers(ACK, 1, 1006, b"h"))
+        .or_else("TCP_PROBE_PUSHES", answers(PSH | ACK, 1, 1006, b"h"))
+        .or_else("TCP_RESENT_BEYOND_WINDOW", answers(PSH | ACK, 1, 1006, b"hello"))
+    )
+
+
+category.vector(
+    "tcp-window-closes-over-text",
+    "A window that closes over text under way is probed after a second and after two more, not waited for",
+    rules.L3_PROBE,
+    rules.L3_ACCEPTABLE_ACK,
+    source="RFC 9293 3.8.6 (MUST-34, MUST-35), 3.8.6.1 (SHLD-29, SHLD-30)",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        echoes(host_sends(host_segment(PSH | ACK, 1001, 1, b"hello", window=1000)).at(10.0), 1, 1006, b"hello"),
+        host_sends(host_segment(ACK, 1006, 1, window=0)).at(10.0).silence(),
+        time_passes(10.9).silence(),
+        _probes_again(time_passes(11.0)),
+        host_sends(host_segment(ACK, 1006, 1, window=0)).at(11.1).silence(),
+        time_passes(12.9).silence(),
+        _probes_again(time_passes(13.0)),
+        host_sends(host_segment(ACK, 1006, 6, window=1000)).at(13.1).silence(),
+        time_passes(60.0).silence(),
+    ],
+)
+
+category.vector(
+    "tcp-window-silly",
+    "Into a window of ten octets where there were a thousand nothing is sent at once, and ten octets within a second",
+    rules.L3_TEXT,
+    source="RFC 9293 3.8.6.2.1 (3), (4)",
+    requires=["tcp_echo"],
+    steps=[
+        *opens(),
+        host_sends(host_segment(ACK, 1001, 1, window=1000)).at(10.0).silence(),
+        host_sends(host_segment(PSH | ACK, 1001, 1, bytes(500), window=10)).at(10.1).expect(answers(ACK, 1, 1501)),
+        time_passes(10.15).silence(),
+        time_passes(11.1).expect(answers(ACK, 1, 1501, bytes(10))),
+        host_sends(host_segment(ACK, 1501, 11, window=1000)).at(11.2).expect(answers(PSH | ACK, 11, 1501, bytes(490))),
+    ],
+)
+
+category.vector(
+    "tcp-strangers-out-of-window",
+    "Ten acknowledgements from outside the window are answered in five seconds, the eleventh is not; text still is",
+    rules.L3_CHALLENGE_LIMIT,
+    rules.L3_SEQUENCE,
+    source="RFC 9293 3.10.7.4 first; RFC 5961 7",
+    requires=["tcp_echo"],
+    result=Result.ACCEPTABLE,
+    steps=[
+        *opens(),
+        *(
+            host_sends(host_segment(ACK, 900, 1)).at(10.0 + number / 10).expect(answers(ACK, 1, 1001))
+            for number in range(10)
+        ),
+        host_sends(host_segment(ACK, 900, 1)).at(14.9).silence().or_else("TCP_MORE_CHALLENGES", answers(ACK, 1, 1001)),
+        host_sends(host_segment(PSH | ACK, 900, 1, b"old")).at(14.95).expect(answers(ACK, 1, 1001)),
+        fence_local(),
     ],
 )
