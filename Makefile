@@ -40,7 +40,7 @@ lab-quick: .venv/run ## root: of that, real traffic through one tunnel only: a m
 bench: .venv/run ## what a packet costs: both gateways and the bare cipher side by side
 	$(BIN)/glassgate bench core
 
-bench-all: .venv/run ## root: everything that docs/benchmarks.md shows, measured anew and written there (half an hour; QUICK=1: two minutes)
+bench-all: .venv/run ## root: everything that docs/benchmarks.md shows, measured anew and written there (half an hour; QUICK=1: five minutes)
 	$(BIN)/glassgate bench core $(if $(QUICK),--rounds 3 --milliseconds 2) --json $(MEASURED)/core.json
 	$(BIN)/glassgate bench lab $(if $(QUICK),--rounds 1) --timeout 1800 --json $(MEASURED)/lab.json
 	$(BIN)/glassgate bench lab $(if $(QUICK),--rounds 1) --timeout 1800 --isolated --json $(MEASURED)/lab-isolated.json
