@@ -554,6 +554,7 @@ def test_what_the_kernel_cuts_and_sums_is_what_would_have_been_sent(make, outsid
     for window in (312, 100, 0x7FFF):  # in units of 32 octets: no multiple of a segment
         world.inner(frames)
         world.server(ACK, window=window)
+        assert {len(frame) for frame in world.sent} == {14 + mtu}
     world.outer(make.arp(1, ROUTER_MAC, ROUTER, OWN))
     assert [frame[12:14] for frame in world.sent] == [b"\x08\x06"]
     world.server(ACK | FIN)
