@@ -540,7 +540,7 @@ L3_CHALLENGE_RESET = _rule(MUST, "l3-challenge-reset", "RFC 5961 3.2",
 L3_CHALLENGE_SYN = _rule(MUST, "l3-challenge-syn", "RFC 9293 3.10.7.4 fourth; RFC 5961 4.2",
     "A SYN in a synchronized state draws a challenge acknowledgement.")
 L3_CHALLENGE_LIMIT = _rule(SHOULD, "l3-challenge-limit", "RFC 5961 7",
-    "Challenge acknowledgements are limited in number.")
+    "Challenges, and answers to what is outside the window and brings no text, are limited: ten in five seconds.")
 L3_RETURN_TO_LISTEN = _rule(MUST, "l3-return-to-listen", "RFC 9293 3.10.7.4 fourth",
     "A SYN in the window of a half-open connection ends it: the service listens as before.")
 L3_NO_ACK = _rule(MUST, "l3-no-ack", "RFC 9293 3.10.7.4 fifth",
@@ -568,9 +568,9 @@ L3_RETRANSMIT = _rule(MUST, "l3-retransmit", "RFC 6298 5",
 L3_FAST_RETRANSMIT = _rule(SHOULD, "l3-fast-retransmit", "RFC 5681 3.2",
     "Three duplicate acknowledgements have the missing segment sent again at once.")
 L3_GIVE_UP = _rule(MUST, "l3-give-up", "RFC 9293 3.8.3",
-    "A connection whose retransmissions stay unanswered is given up.")
+    "A connection whose retransmissions stay unanswered is given up, with a reset where an abort would send one.")
 L3_PROBE = _rule(MUST, "l3-probe", "RFC 9293 3.8.6.1",
-    "A closed window is probed.")
+    "A window that is closed over text is probed with an octet, a time-out after it closed, then ever more rarely.")
 L3_WINDOW_UPDATE = _rule(SHOULD, "l3-window-update", "RFC 9293 3.8.6.2.2",
     "A window that opens by a full segment or half of its buffer is told, and none that opens by less.")
 L3_TIME_WAIT = _rule(MUST, "l3-time-wait", "RFC 9293 3.6.1, 3.10.8",
