@@ -198,6 +198,31 @@ def test_three_duplicates_and_a_partial_acknowledgement_repair_two_losses():
     assert end.due == float("inf")
 
 
+def test_a_partial_acknowledgement_gives_a_segment_back_only_for_a_segment():
+    """RFC 6582 3.2 step 3: the window shrinks by what was acknowledged, and grows by one segment if it was as much."""
+    end = established()
+    end.sent = bytes(512)
+    end._congestion_window = 1000
+    end.output(1.0)
+    for _ in range(3):
+        end.take(segment(ACK, 5001, 1001), 1.1)
+    assert end._congestion_window == 256 + 300
+    end.take(segment(ACK, 5001, 1051), 1.2)
+    assert end._congestion_window == 556 - 50
+    end.take(segment(ACK, 5001, 1201), 1.3)
+    assert end._congestion_window == 506 - 150 + 100
+
+
+def test_after_idling_for_longer_than_the_timeout_the_window_is_the_initial_one():
+    """RFC 5681 4.1."""
+    for idle, count in ((1.0, 10), (1.01, 4)):
+        end = established()
+        end._congestion_window = 1000
+        end.sent = bytes(1000)
+        end.output(idle)
+        assert len(said(end)) == count
+
+
 def test_a_timeout_sends_one_segment_and_slow_start_the_rest():
     end = established()
     end.sent = bytes(400)
