@@ -234,7 +234,7 @@ class IPv4:
     fragment_offset: int = 0
     time_to_live: int = 64
     header_checksum: int | None = None
-    options: bytes = b""
+    options: bytes | Octets = b""
 
     def data(self) -> Octets:
         """What follows the header."""
@@ -264,7 +264,7 @@ class IPv4:
         """The same packet with some fields changed; its payload's own checksums follow the addresses."""
         return replace(self, **changes)
 
-    def piece(self, start: int, end: int, *, more: bool, options: bytes | None = None, **changes: Any) -> IPv4:
+    def piece(self, start: int, end: int, *, more: bool, options: bytes | Octets | None = None, **changes: Any) -> IPv4:
         """The fragment with this packet's data octets ``start`` up to ``end``: the author says where to cut.
 
         ``start`` counts from this packet's own first data octet; it is a multiple of eight.
@@ -423,6 +423,11 @@ def strict_source_route(*routers: str, pointer: int = 4) -> bytes:
 def timestamp(room: int = 2) -> bytes:
     """Internet timestamp, timestamps only, with room for ``room`` of them. Not copied into fragments."""
     return option(68, bytes([5, 0]) + bytes(4 * room))
+
+
+def timestamp_entered(room: int = 2) -> Octets:
+    """The same with one timestamp entered: the milliseconds since midnight UT of whoever forwarded it."""
+    return Octets(option(68, bytes([9, 0]) + bytes(4 * room)), (AnyOctets(4, 8),))
 
 
 ROUTER_ALERT = option(148, bytes(2))

@@ -385,3 +385,13 @@ def _scheduled(stories: Iterable[Story]) -> tuple[Step, ...]:
         now = following if story.time is None else story.time
         steps.append(Step(now, story.input, story.outcomes or (Outcome(),), story.only_after))
     return tuple(steps)
+
+
+# ── flags of several categories ───────────────────────────────────────────────────────────────────────────────────────
+
+OPTION_ENTERED = FlagNote(
+    bug="none",
+    what="the gateway enters itself into record route and timestamp, as RFC 1812 5.3.13.5 and .6 have it",
+    effect="the packet's receiver learns the way that it took; the vectors prefer options that are left alone",
+)
+"""A note that each category which has the flag lists."""

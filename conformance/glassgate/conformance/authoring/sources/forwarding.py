@@ -6,6 +6,7 @@ from typing import Any
 
 from glassgate.conformance.authoring.places import FAR, GATEWAY, HOST, NEIGHBOUR, SERVER, STRANGER, TUNNEL, Station
 from glassgate.conformance.authoring.story import (
+    OPTION_ENTERED,
     Category,
     error_to,
     far_end_sends,
@@ -30,6 +31,7 @@ from glassgate.conformance.packets import (
     ROUTER_ALERT,
     SYN,
     IPv4,
+    Octets,
     Payload,
     checksum,
     echo_request,
@@ -44,6 +46,7 @@ from glassgate.conformance.packets import (
     strict_source_route,
     tcp,
     timestamp,
+    timestamp_entered,
     udp,
 )
 from glassgate.contract import rules
@@ -57,6 +60,7 @@ category = Category(
             what="an ICMP message of unknown type is taken for an error, so no error is sent about it (Linux does so)",
             effect="the sender of such a message is not told; no loop of errors is possible either way",
         ),
+        "OPTION_ENTERED": OPTION_ENTERED,
     },
 )
 
@@ -882,14 +886,11 @@ category.invalid(
 
 for name, title, options in (
     ("router-alert", "Router alert passes as it is", ROUTER_ALERT),
-    ("record-route", "Record route passes without an entry of ours", record_route("10.38.2.9", room=2) + NO_OPERATION),
-    ("timestamp", "Timestamp passes without an entry of ours", timestamp(2)),
     ("no-operations", "Forty octets of no-operation pass", NO_OPERATION * 40),
     ("unknown", "An unknown option of good form passes", option(0x5E, b"\x01\x02")),
     ("unknown-empty", "An option of two octets, type and length, is of good form", option(0x5E) + NO_OPERATION * 2),
     ("empty-at-end", "Such an option may be the last: its length is the last octet", NO_OPERATION * 2 + option(0x5E)),
     ("security", "The basic security option passes", option(130, b"\xab\x00" + bytes(7)) + END_OF_OPTIONS),
-    ("several", "Several options keep their order", NO_OPERATION + ROUTER_ALERT + record_route(room=1) + timestamp(1)),
     ("end-at-once", "An end of options at once leaves the rest as it is", END_OF_OPTIONS + b"\x83\x03\x04"),
     (
         "malformed-behind-end",
@@ -905,6 +906,34 @@ for name, title, options in (
         *([rules.S18_END_OF_OPTIONS] if "end" in name else []),
         source="RFC 1812 5.3.13; RFC 791 3.1; RFC 7126",
         steps=[host_sends(packet := DATAGRAM.but(options=options)).expect(into_tunnel(passed(packet)))],
+    )
+
+for name, title, options, entered in (
+    (
+        "record-route",
+        "Record route passes without an entry of ours",
+        record_route("10.38.2.9", room=2) + NO_OPERATION,
+        record_route("10.38.2.9", TUNNEL, room=2) + NO_OPERATION,
+    ),
+    ("timestamp", "Timestamp passes without an entry of ours", timestamp(2), timestamp_entered(2)),
+    (
+        "several",
+        "Several options keep their order",
+        NO_OPERATION + ROUTER_ALERT + record_route(room=1) + timestamp(1),
+        Octets(NO_OPERATION + ROUTER_ALERT + record_route(TUNNEL, room=1)) + timestamp_entered(1),
+    ),
+):
+    category.vector(
+        f"fwd-option-{name}",
+        title,
+        rules.S18_OPTIONS_KEPT,
+        source="RFC 1812 5.3.13.5, 5.3.13.6; RFC 791 3.1; RFC 7126 4.5, 4.7",
+        result=Result.ACCEPTABLE,
+        steps=[
+            host_sends(packet := DATAGRAM.but(options=options))
+            .expect(into_tunnel(passed(packet)))
+            .or_else("OPTION_ENTERED", into_tunnel(passed(packet, options=entered)))
+        ],
     )
 
 for name, options in (
@@ -1078,7 +1107,6 @@ for name, title, packet in (
     ("type-of-service", "Type of service survives towards the host", BACK.but(type_of_service=0xB9)),
     ("dont-fragment", "DF survives towards the host", BACK.but(dont_fragment=True)),
     ("identification", "The identification survives towards the host", BACK.but(identification=0x0001)),
-    ("options", "Options survive towards the host", BACK.but(options=record_route(room=2) + NO_OPERATION)),
     ("reserved-bit", "The reserved bit survives towards the host", BACK.but(reserved_bit=True)),
     (
         "fragment",
@@ -1104,6 +1132,24 @@ for name, title, packet in (
         source="RFC 1812 5.3.13; RFC 6864 4.3",
         steps=[introduces(HOST), far_end_sends(packet).expect(to_host(passed(packet)))],
     )
+
+category.vector(
+    "fwd-back-keeps-options",
+    "Options survive towards the host",
+    rules.S18_OPTIONS_KEPT,
+    rules.S29_TO_HOST,
+    source="RFC 1812 5.3.13.5; RFC 791 3.1; RFC 7126 4.5",
+    result=Result.ACCEPTABLE,
+    steps=[
+        introduces(HOST),
+        far_end_sends(packet := BACK.but(options=record_route(room=2) + NO_OPERATION))
+        .expect(to_host(passed(packet)))
+        .or_else(
+            "OPTION_ENTERED",
+            to_host(passed(packet, options=record_route(GATEWAY.address, room=2) + NO_OPERATION)),
+        ),
+    ],
+)
 
 category.vector(
     "fwd-back-from-server-and-tunnel-network",

@@ -10,6 +10,7 @@ from typing import Any
 
 from glassgate.conformance.authoring.places import FAR, GATEWAY, HOST, STRANGER, TUNNEL
 from glassgate.conformance.authoring.story import (
+    OPTION_ENTERED,
     Category,
     answers,
     asks_for,
@@ -25,11 +26,13 @@ from glassgate.conformance.authoring.story import (
     introduces,
     to_host,
 )
+from glassgate.conformance.model import Result
 from glassgate.conformance.packets import (
     END_OF_OPTIONS,
     NO_OPERATION,
     ROUTER_ALERT,
     IPv4,
+    Octets,
     Payload,
     bound,
     echo_request,
@@ -40,6 +43,7 @@ from glassgate.conformance.packets import (
     raw,
     record_route,
     timestamp,
+    timestamp_entered,
     udp,
 )
 from glassgate.contract import rules
@@ -47,6 +51,7 @@ from glassgate.contract import rules
 category = Category(
     "fragmentation",
     "Packets over an MTU: cut on the 8-octet grid, or refused with the MTU where DF forbids cutting; both directions.",
+    notes={"OPTION_ENTERED": OPTION_ENTERED},
 )
 
 PATTERN = bytes(range(251)) * 40
@@ -355,10 +360,16 @@ category.vector(
     rules.S21_OPTIONS,
     source="RFC 791 3.1, 3.2",
     config=tunnel_mtu(576),
+    result=Result.ACCEPTABLE,
     steps=[
         # header 36: (576 - 36) ÷ 8 · 8 = 536
-        host_sends(whole := of_octets(1000, record_route(room=3) + NO_OPERATION)).expect(
-            *tunnelled(whole.piece(0, 536, more=True), whole.piece(536, 964, more=False, options=b""))
+        host_sends(whole := of_octets(1000, record_route(room=3) + NO_OPERATION))
+        .expect(
+            *tunnelled(first := whole.piece(0, 536, more=True), rest := whole.piece(536, 964, more=False, options=b""))
+        )
+        .or_else(
+            "OPTION_ENTERED",
+            *tunnelled(first.but(options=record_route(TUNNEL, room=3) + NO_OPERATION), rest),
         ),
     ],
 )
@@ -385,10 +396,19 @@ category.vector(
     rules.S21_OPTIONS,
     source="RFC 791 3.1, 3.2",
     config=tunnel_mtu(1477),
+    result=Result.ACCEPTABLE,
     steps=[
         # first header 40: (1477 - 40) ÷ 8 · 8 = 1432; the second has 24 and what is left of 1460
-        host_sends(whole := of_octets(1500, NO_OPERATION + record_route(room=3) + ROUTER_ALERT)).expect(
-            *tunnelled(whole.piece(0, 1432, more=True), whole.piece(1432, 1460, more=False, options=ROUTER_ALERT))
+        host_sends(whole := of_octets(1500, NO_OPERATION + record_route(room=3) + ROUTER_ALERT))
+        .expect(
+            *tunnelled(
+                first := whole.piece(0, 1432, more=True),
+                rest := whole.piece(1432, 1460, more=False, options=ROUTER_ALERT),
+            )
+        )
+        .or_else(
+            "OPTION_ENTERED",
+            *tunnelled(first.but(options=NO_OPERATION + record_route(TUNNEL, room=3) + ROUTER_ALERT), rest),
         ),
     ],
 )
@@ -416,13 +436,22 @@ category.vector(
     rules.S21_OPTIONS,
     source="RFC 791 3.1, 3.2",
     config=tunnel_mtu(576),
+    result=Result.ACCEPTABLE,
     steps=[
         # first header 20 + 4 + 12 + 8 = 44: (576 - 44) ÷ 8 · 8 = 528; the second 20 + 12 = 32
-        host_sends(whole := of_octets(800, ROUTER_ALERT + timestamp(2) + option(0xDE, b"abcdef"))).expect(
+        host_sends(whole := of_octets(800, ROUTER_ALERT + timestamp(2) + (last := option(0xDE, b"abcdef"))))
+        .expect(
             *tunnelled(
                 whole.piece(0, 528, more=True),
-                whole.piece(528, 756, more=False, options=ROUTER_ALERT + option(0xDE, b"abcdef")),
+                rest := whole.piece(528, 756, more=False, options=ROUTER_ALERT + last),
             )
+        )
+        .or_else(
+            "OPTION_ENTERED",
+            *tunnelled(
+                whole.piece(0, 528, more=True, options=Octets(ROUTER_ALERT) + timestamp_entered(2) + last),
+                rest,
+            ),
         ),
     ],
 )
@@ -449,13 +478,23 @@ category.vector(
     rules.S21_FRAGMENT,
     source="RFC 791 3.1, 3.2",
     config=tunnel_mtu(68),
+    result=Result.ACCEPTABLE,
     steps=[
-        host_sends(whole := of_octets(160, record_route(room=9) + END_OF_OPTIONS)).expect(
+        host_sends(whole := of_octets(160, record_route(room=9) + END_OF_OPTIONS))
+        .expect(
             *tunnelled(
-                whole.piece(0, 8, more=True),
-                whole.piece(8, 56, more=True, options=b""),
-                whole.piece(56, 100, more=False, options=b""),
+                first := whole.piece(0, 8, more=True),
+                *(
+                    later := (
+                        whole.piece(8, 56, more=True, options=b""),
+                        whole.piece(56, 100, more=False, options=b""),
+                    )
+                ),
             )
+        )
+        .or_else(
+            "OPTION_ENTERED",
+            *tunnelled(first.but(options=record_route(TUNNEL, room=9) + END_OF_OPTIONS), *later),
         ),
     ],
 )
@@ -684,11 +723,17 @@ category.vector(
     rules.S21_OPTIONS,
     source="RFC 791 3.1, 3.2",
     config=internal_mtu(576),
+    result=Result.ACCEPTABLE,
     steps=[
         introduces(HOST),
         # header 28: (576 - 28) ÷ 8 · 8 = 544
-        far_end_sends(whole := back(1000, record_route(room=1) + NO_OPERATION)).expect(
-            *delivered(whole.piece(0, 544, more=True), whole.piece(544, 972, more=False, options=b""))
+        far_end_sends(whole := back(1000, record_route(room=1) + NO_OPERATION))
+        .expect(
+            *delivered(first := whole.piece(0, 544, more=True), rest := whole.piece(544, 972, more=False, options=b""))
+        )
+        .or_else(
+            "OPTION_ENTERED",
+            *delivered(first.but(options=record_route(GATEWAY.address, room=1) + NO_OPERATION), rest),
         ),
     ],
 )
