@@ -252,6 +252,16 @@ def test_the_control_plane_hears_of_data_both_ways(make, negotiated):
     assert client.told == [("received", 50), ("sent", 100), ("tick",)]
 
 
+def test_after_a_tick_that_sealed_an_error_nothing_is_left_to_be_done(make, negotiated):
+    """A host is asked for three times in vain, and a second later the source is told through the tunnel."""
+    world, _ = negotiated
+    world.tunnel(make.udp("8.8.8.8", "10.38.2.77", 1, 2))
+    for _ in range(3):
+        world.tick(after=1.0)
+    assert [packet[20:22] for packet in world.sealed] == [b"\x03\x01"]
+    assert world.gateway.deadline > world.now
+
+
 def test_control_packets_are_handed_over_and_pings_are_sealed(make, negotiated):
     world, client = negotiated
     client.script = [[SendPing(), Report(rules.S2_PUSHED, {"option": "echo"})]]

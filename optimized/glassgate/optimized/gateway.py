@@ -204,6 +204,7 @@ class BatchGateway:
         self._local.tick(now)
         if self.external is not None:
             self.external.tick(now)
+        self.tunnel.report(now)  # an error that was sealed just now may be why the control plane is to be asked
         self.tunnel.tick(now)
         self._finish(now)
 
