@@ -26,6 +26,7 @@ Not handled: timestamps, selective acknowledgements, urgent sending.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from enum import Enum
 from hashlib import blake2s
@@ -161,7 +162,7 @@ def read_options(packet: memoryview, start: int, end: int) -> tuple[int | None, 
     return size, shift
 
 
-class Connection:
+class Connection(ABC):
     """The protocol's half of a connection. A subclass has the buffers and writes the segments."""
 
     __slots__ = (
@@ -254,41 +255,41 @@ class Connection:
 
     # ── what an owner does ────────────────────────────────────────────────────────────────────────────────────────
 
+    @abstractmethod
     def pending(self) -> int:
         """Octets that the send buffer holds from ``unacknowledged`` on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self, count: int) -> None:
         """The first ``count`` octets of the send buffer are acknowledged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def window(self) -> int:
         """Octets of text that may still come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def place(self, packet: memoryview, start: int, end: int, ahead: int) -> None:
         """Copy text to where it belongs, ``ahead`` octets after what is expected next."""
-        raise NotImplementedError
 
+    @abstractmethod
     def deliver(self, count: int, now: float) -> None:
         """The next ``count`` octets are there, in order. The connection may be over after this."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delivered_all(self, now: float) -> None:
         """The peer sends no more: its FIN was reached."""
-        raise NotImplementedError
 
     def most_text(self, now: float) -> int:
         """How much text may be emitted at once: a segment's, or a multiple where somebody below cuts it."""
         return self.segment_size
 
+    @abstractmethod
     def emit(self, flags: int, sequence: int, at: int, length: int, now: float, because: Rule) -> bool:
         """Write a segment with ``length`` octets of the send buffer from ``at`` on. False if there is no room now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def changed(self, rule: Rule, now: float) -> None:
         """The state changed; it may be CLOSED. ``rule`` says why."""
-        raise NotImplementedError
 
     # ── what an owner asks for ────────────────────────────────────────────────────────────────────────────────────
 
